@@ -1,0 +1,32 @@
+//! Native kernels of `curate`: everything that touches every byte or every token.
+//!
+//! Each module is one idea with its own `register`; this file only names them. Columns come in and
+//! go out as Arrow arrays over the C data interface (no copy), and the GIL is released around all work.
+
+use pyo3::prelude::*;
+
+mod arrow;
+mod clusters;
+mod fim;
+mod identity;
+mod language;
+mod layout;
+mod minhash;
+mod packing;
+mod permutation;
+mod text;
+
+#[pymodule]
+fn curate_kernels(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    identity::register(module)?;
+    text::register(module)?;
+    minhash::register(module)?;
+    clusters::register(module)?;
+    language::register(module)?;
+    packing::register(module)?;
+    layout::register(module)?;
+    permutation::register(module)?;
+    fim::register(module)?;
+    Ok(())
+}
