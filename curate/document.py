@@ -33,6 +33,51 @@ RAW = pa.schema(
     ]
 )
 
+#: A kept document, as `documents/*.parquet` holds it.
+DOCUMENTS = pa.schema(
+    [
+        pa.field("document_id", ID, nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("language", pa.string(), nullable=False),
+        pa.field("format", pa.string(), nullable=False),
+        pa.field("repository", pa.large_string()),
+        pa.field("text_hash", ID, nullable=False),
+        pa.field("text", pa.large_string(), nullable=False),
+    ]
+)
+
+
+def ledger_schema(signals: pa.DataType) -> pa.Schema:
+    """One row per input document: where it came from, what was measured, what was decided and why.
+
+    `status` is `kept`, `rules`, `language` or `quarantined` after the per-document stages; deduplication
+    adds `duplicate` in the manifest. `dropped_by` is the first of `failed_rules`.
+    """
+    return pa.schema(
+        [
+            pa.field("document_id", ID, nullable=False),
+            pa.field("source", pa.string(), nullable=False),
+            pa.field("locator", pa.large_string(), nullable=False),
+            pa.field("url", pa.large_string()),
+            pa.field("repository", pa.large_string()),
+            pa.field("format", pa.string(), nullable=False),
+            pa.field("domain", pa.string(), nullable=False),
+            pa.field("language", pa.string()),
+            pa.field("language_score", pa.float32()),
+            pa.field("date", pa.string()),
+            pa.field("charset", pa.string()),
+            pa.field("bytes", pa.int64(), nullable=False),
+            pa.field("text_bytes", pa.int64()),
+            pa.field("status", pa.string(), nullable=False),
+            pa.field("dropped_by", pa.string()),
+            pa.field("failed_rules", pa.list_(pa.string()), nullable=False),
+            pa.field("error", pa.string()),
+            pa.field("error_offset", pa.int64()),
+            pa.field("signals", signals),
+        ]
+    )
+
 
 @dataclass(frozen=True)
 class Record:
@@ -83,12 +128,16 @@ class BatchBuilder:
             "source": sources,
             "locator": locators,
             "url": pa.array([r.url and _storable(r.url) for r in records], pa.large_string()),
-            "repository": pa.array([r.repository and _storable(r.repository) for r in records], pa.large_string()),
+            "repository": pa.array(
+                [r.repository and _storable(r.repository) for r in records], pa.large_string()
+            ),
             "format": pa.array([r.format for r in records], pa.string()),
             "date": pa.array([r.date for r in records], pa.string()),
             "charset": pa.array([r.charset for r in records], pa.string()),
             "bytes": pa.array([r.bytes for r in records], pa.int64()),
-            "text": pa.array([r.text if r.text is None else _storable(r.text) for r in records], pa.large_string()),
+            "text": pa.array(
+                [r.text if r.text is None else _storable(r.text) for r in records], pa.large_string()
+            ),
             "error": pa.array([r.error for r in records], pa.string()),
             "error_offset": pa.array([r.error_offset for r in records], pa.int64()),
         }

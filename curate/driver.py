@@ -1,0 +1,123 @@
+"""Runs the phases in order: plans units, skips what is done, hands the rest to an executor.
+
+A phase's units are planned only when the phase before it is complete, because they depend on what it
+published. Largest units go first, so that the last worker to finish has not much left to do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from curate import storage
+from curate.executors import Executor
+from curate.phases import Phase, Task, work
+from curate.pipeline import PHASES
+from curate.run_directory import Record, Run, RunError, Unit
+
+
+@dataclass
+class PhaseSummary:
+    """What a phase did in this run: `done` units of `units`, the others were there already."""
+
+    name: str
+    units: int
+    done: int
+    seconds: float
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+class Watcher(Protocol):
+    """Told what happens, to show it."""
+
+    def phase(self, phase: Phase, units: int, todo: Sequence[Unit]) -> None: ...
+
+    def unit(self, unit: Unit, record: Record) -> None: ...
+
+    def finished(self, summary: PhaseSummary) -> None: ...
+
+
+def execute(
+    run: Run, executor: Executor, watcher: Watcher, *, only: Sequence[str] = ()
+) -> list[PhaseSummary]:
+    """Run all phases, or those that `only` names (`dedup` names all of its parts).
+
+    Raises `RunError` when a phase cannot start, `storage.StorageError` when a file cannot be written, and
+    whatever a unit raises; what had finished before is kept.
+    """
+    run.claim()
+    summaries = []
+    for phase in PHASES:
+        if only and not any(phase.name == name or phase.name.startswith(f"{name}.") for name in only):
+            continue
+        summaries.append(_execute_phase(run, phase, executor, watcher))
+    return summaries
+
+
+def _execute_phase(run: Run, phase: Phase, executor: Executor, watcher: Watcher) -> PhaseSummary:
+    started = time.monotonic()
+    units = phase.plan(run)
+    run.forget_others(phase.name, units)
+    records: dict[str, Record] = {}
+    todo: list[Task] = []
+    for unit in units:
+        fingerprint = run.fingerprint(phase.name, unit, phase.config(run.mixture))
+        if (record := run.finished(phase.name, unit, fingerprint)) is not None:
+            records[unit.name] = record
+        else:
+            todo.append(Task(run, phase.name, unit, fingerprint))
+    _check_upstream(run, phase, units)
+    todo.sort(key=lambda task: (-task.unit.size, task.unit.name))
+    watcher.phase(phase, len(units), [task.unit for task in todo])
+    for index, record in executor.map(work, todo):
+        records[record.unit] = record
+        watcher.unit(todo[index].unit, record)
+    if phase.check is not None:
+        phase.check(run, [records[unit.name] for unit in units])
+    summary = PhaseSummary(
+        phase.name,
+        len(units),
+        len(todo),
+        time.monotonic() - started,
+        totals([records[unit.name] for unit in units]),
+    )
+    watcher.finished(summary)
+    return summary
+
+
+def _check_upstream(run: Run, phase: Phase, units: Sequence[Unit]) -> None:
+    """With `--only`, a phase may be asked for before those it reads have run."""
+    if units or phase.name == "curate" or phase.name.startswith("dedup."):
+        return
+    raise RunError(
+        f"{phase.name}: nothing to work on in {run.root}; run the phases before it first (leave out --only)"
+    )
+
+
+def totals(records: Sequence[Record]) -> dict[str, float]:
+    """Sums of the numeric figures of a phase's units."""
+    sums: dict[str, float] = {}
+    for record in records:
+        for name, value in record.figures.items():
+            if isinstance(value, int | float):
+                sums[name] = sums.get(name, 0) + value
+    return sums
+
+
+def describe(run: Run) -> list[dict[str, Any]]:
+    """The phases with their finished units and figures, from the records alone."""
+    rows = []
+    for phase in PHASES:
+        records = run.records(phase.name)
+        missing = [
+            item.path
+            for record in records
+            for item in record.outputs
+            if storage.size(run.url(item.path)) != item.bytes
+        ]
+        rows.append(
+            {"phase": phase.name, "units": len(records), "missing_files": missing, "figures": totals(records)}
+        )
+    return rows

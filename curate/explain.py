@@ -1,0 +1,142 @@
+"""The whole story of a document: where it came from, what was measured and decided, where its tokens went."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from curate.run_directory import RunError
+from curate.sql import connect
+from curate.stages.rules import RuleSet
+
+_FATES = {
+    "kept": "kept",
+    "rules": "dropped by a rule",
+    "language": "dropped for its language",
+    "duplicate": "dropped as a duplicate",
+    "quarantined": "could not be read",
+}
+
+
+@dataclass(frozen=True)
+class Story:
+    """A document's row, the survivor that stood in for it, and the places of its tokens."""
+
+    row: dict[str, Any]
+    survivor: dict[str, Any] | None
+    spans: list[dict[str, Any]]
+
+
+def _rows(result: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    names = [column[0] for column in result.description or []]
+    return [dict(zip(names, values, strict=True)) for values in result.fetchall()]
+
+
+def find(run: str, what: str, limit: int = 5) -> list[Story]:
+    """Stories of the documents whose id (hex), URL or locator is `what`, or else contains it.
+
+    Raises `RunError` when there is none.
+    """
+    connection = connect(run)
+    tables = {
+        row[0]
+        for row in connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+    }
+    table = "documents" if "documents" in tables else "ledger"
+    exact = f"SELECT * FROM {table} WHERE lower(hex(document_id)) = lower(?) OR url = ? OR locator = ? ORDER BY locator LIMIT ?"
+    rows = _rows(connection.execute(exact, [what, what, what, limit]))
+    if not rows:
+        part = (
+            f"SELECT * FROM {table} WHERE contains(url, ?) OR contains(locator, ?) ORDER BY locator LIMIT ?"
+        )
+        rows = _rows(connection.execute(part, [what, what, limit]))
+    if not rows:
+        raise RunError(f"no document of {run} has the id, URL or locator {what!r}, nor one that contains it")
+    return [_story(connection, tables, row) for row in rows]
+
+
+def _story(connection: duckdb.DuckDBPyConnection, tables: set[str], row: dict[str, Any]) -> Story:
+    survivor = None
+    if row.get("duplicate_of") is not None:
+        found = _rows(
+            connection.execute("SELECT * FROM documents WHERE document_id = ?", [row["duplicate_of"]])
+        )
+        survivor = found[0] if found else None
+    spans: list[dict[str, Any]] = []
+    if "spans" in tables:
+        order = "SELECT * FROM spans WHERE document_id = ? ORDER BY stage, epoch, document_offset, shard, sequence"
+        spans = _rows(connection.execute(order, [row["document_id"]]))
+    return Story(row, survivor, spans)
+
+
+def show(console: Console, story: Story, rule_sets: tuple[RuleSet, ...]) -> None:
+    """Print a story."""
+    row = story.row
+    facts = Table(show_header=False, box=None, pad_edge=False)
+    facts.add_column(style="dim")
+    facts.add_column(overflow="fold")
+    facts.add_row("document", row["document_id"].hex())
+    for name in ("source", "locator", "url", "repository", "format", "domain", "date", "charset"):
+        if row.get(name) is not None:
+            facts.add_row(name, escape(str(row[name])))
+    if row.get("language") is not None:
+        score = row["language_score"]
+        facts.add_row("language", f"{row['language']}" + ("" if score is None else f" ({score:.3f})"))
+    facts.add_row(
+        "read",
+        f"{row['bytes']:,} bytes"
+        + (f", {row['text_bytes']:,} of text" if row["text_bytes"] is not None else ""),
+    )
+    facts.add_row("fate", f"[bold]{_FATES[row['status']]}[/]")
+    if row["error"] is not None:
+        where = f" at byte {row['error_offset']:,}" if row["error_offset"] is not None else ""
+        facts.add_row("because", escape(f"{row['error']}{where}"))
+    for failed in row["failed_rules"]:
+        facts.add_row(
+            "failed" if failed != row["dropped_by"] else "dropped by", escape(_reason(failed, row, rule_sets))
+        )
+    if story.survivor is not None:
+        facts.add_row(
+            "instead",
+            f"{escape(story.survivor['locator'])} ({row['duplicate_kind']}, Jaccard {row['jaccard']:.3f})",
+        )
+    if row.get("tokens") is not None:
+        facts.add_row("tokens", f"{row['tokens']:,}")
+    console.print(facts)
+    if story.spans:
+        table = Table(title="in the shards", title_justify="left", box=None)
+        for name in ("stage", "epoch", "shard", "sequence", "start", "length", "document_offset"):
+            table.add_column(name, justify="left" if name in ("stage", "shard") else "right")
+        for span in story.spans[:40]:
+            table.add_row(
+                *(
+                    str(span[name])
+                    for name in ("stage", "epoch", "shard", "sequence", "start", "length", "document_offset")
+                )
+            )
+        console.print(table)
+        if len(story.spans) > 40:
+            console.print(f"... and {len(story.spans) - 40:,} more")
+    elif row["status"] == "kept":
+        console.print("in no shard: the plan took other documents of its source (see the plan view)")
+
+
+def _reason(failed: str, row: dict[str, Any], rule_sets: tuple[RuleSet, ...]) -> str:
+    """A failed rule with the value that broke it and the limit."""
+    for rule_set in rule_sets:
+        for rule in rule_set.rules:
+            if f"{rule_set.name}.{rule.name}" == failed and row["signals"] is not None:
+                value = row["signals"][rule.signal]
+                limits = [
+                    f"at least {rule.min:g}" if rule.min is not None else "",
+                    f"at most {rule.max:g}" if rule.max is not None else "",
+                ]
+                shown = f"{value:.4g}" if isinstance(value, float) and math.isfinite(value) else str(value)
+                return f"{failed}: {rule.signal} is {shown}, wanted {' and '.join(filter(None, limits))}"
+    return failed
