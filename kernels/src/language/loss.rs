@@ -36,9 +36,7 @@ impl Loss {
     /// The best label and its score; `None` where every score is below 1e-5 or not a number.
     pub fn best(&self, output: &Matrix, hidden: &[f32]) -> Option<(usize, f32)> {
         match self {
-            Self::Hierarchical { labels, children } => {
-                best_leaf(*labels, children, output, hidden)
-            }
+            Self::Hierarchical { labels, children } => best_leaf(*labels, children, output, hidden),
             Self::Softmax => {
                 let scores = || (0..output.rows()).map(|row| output.dot_row(row, hidden));
                 let (label, highest) = highest(scores())?;

@@ -47,7 +47,10 @@ impl Quantizer {
         };
         let fits = parts >= 1
             && (1..=part).contains(&(last.max(0) as usize))
-            && (parts - 1).checked_mul(part).and_then(|n| n.checked_add(last as usize)) == Some(dim);
+            && (parts - 1)
+                .checked_mul(part)
+                .and_then(|n| n.checked_add(last as usize))
+                == Some(dim);
         if !fits || rows.checked_mul(parts) != Some(codes.len()) {
             return Err(file.wrong(format!(
                 "a quantizer of {parts} parts of {part} (last {last}) does not fit {rows} x {dim} in {} codes",
@@ -134,7 +137,9 @@ impl Matrix {
         match self {
             Self::Dense { stride, values, .. } => {
                 let from = &values[row * stride..(row + 1) * stride];
-                into.iter_mut().zip(from).for_each(|(sum, value)| *sum += value);
+                into.iter_mut()
+                    .zip(from)
+                    .for_each(|(sum, value)| *sum += value);
             }
             Self::Quantized {
                 quantizer, norms, ..
@@ -142,7 +147,9 @@ impl Matrix {
                 let norm = norms.as_ref().map_or(1.0, |norms| norms[row]);
                 for (column, part) in quantizer.parts(row) {
                     let into = &mut into[column..column + part.len()];
-                    into.iter_mut().zip(part).for_each(|(sum, value)| *sum += norm * value);
+                    into.iter_mut()
+                        .zip(part)
+                        .for_each(|(sum, value)| *sum += norm * value);
                 }
             }
         }
@@ -151,7 +158,8 @@ impl Matrix {
     /// Add rows to `into`, of the dimension padded to `LANES`.
     pub fn add_rows(&self, rows: &[u32], into: &mut [f32]) {
         let Self::Dense { stride, values, .. } = self else {
-            rows.iter().for_each(|&row| self.add_row(row as usize, into));
+            rows.iter()
+                .for_each(|&row| self.add_row(row as usize, into));
             return;
         };
         let (blocks, _) = into.as_chunks_mut::<LANES>();
@@ -181,7 +189,9 @@ impl Matrix {
             } => {
                 let norm = norms.as_ref().map_or(1.0, |norms| norms[row]);
                 let parts = quantizer.parts(row);
-                parts.map(|(column, part)| norm * dot(part, &vector[column..])).sum()
+                parts
+                    .map(|(column, part)| norm * dot(part, &vector[column..]))
+                    .sum()
             }
         }
     }

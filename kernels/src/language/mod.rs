@@ -61,7 +61,8 @@ impl Hidden<'_> {
     }
 
     fn flush(&mut self) {
-        self.input.add_rows(&self.rows[..self.waiting], &mut self.sum);
+        self.input
+            .add_rows(&self.rows[..self.waiting], &mut self.sum);
         self.count += self.waiting as u64;
         self.waiting = 0;
     }
@@ -105,7 +106,20 @@ impl LanguageModel {
             *value = file.i32("the header")?;
         }
         file.f64("the header")?;
-        let [dim, _, _, _, _, word_n, loss, model, bucket, min_n, max_n, _] = header;
+        let [
+            dim,
+            _,
+            _,
+            _,
+            _,
+            word_n,
+            loss,
+            model,
+            bucket,
+            min_n,
+            max_n,
+            _,
+        ] = header;
         if model != SUPERVISED {
             return Err(file.wrong(format!("model kind {model} is no classifier")));
         }

@@ -99,10 +99,7 @@ impl Reader {
         if fits {
             Ok(value as usize)
         } else {
-            Err(self.wrong(format!(
-                "{what} is {value}, with {} bytes left",
-                self.left
-            )))
+            Err(self.wrong(format!("{what} is {value}, with {} bytes left", self.left)))
         }
     }
 
