@@ -4,6 +4,7 @@ Text columns are `large_string` (`pa.LargeStringArray`, one chunk). Every functi
 raises `ValueError` on an argument that makes no sense and never panics on data.
 """
 
+from os import PathLike
 from typing import Any
 
 import pyarrow as pa
@@ -53,23 +54,33 @@ def connected_components(nodes: int, left: pa.Array, right: pa.Array) -> pa.Arra
 # language.rs
 
 class LanguageModel:
-    """A fastText classifier (`.bin` or quantised `.ftz`), read natively."""
+    """A fastText classifier (`.bin` or quantised `.ftz`), read natively.
 
-    def __init__(self, path: str) -> None: ...
+    `OSError` where the file cannot be read, `ValueError` naming what is wrong in it, and where.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None: ...
     @property
-    def labels(self) -> list[str]: ...
+    def labels(self) -> list[str]:
+        """Labels in the model's order, without their `__label__` prefix."""
     def predict(self, texts: pa.Array) -> tuple[pa.Array, pa.Array]:
-        """Top label without its `__label__` prefix (dictionary<int32, string>) and score (float32)."""
+        """Top label without its `__label__` prefix (dictionary<int32, string>) and score (float32).
+
+        The whole text counts, line ends as spaces. Both are null for a null text and for one without any
+        known feature but the end of line. A score can exceed 1 by 1e-5, as in the reference.
+        """
 
 # fim.rs
 
 def fim_pieces(
     texts: pa.Array, ids: pa.Array, rates: pa.Array, *, seed: int
 ) -> tuple[pa.Array, pa.Array]:
-    """Texts to encode and pieces per document (uint8: 1 whole, 3 prefix, suffix, middle).
+    """Texts to encode, and pieces per document (uint8: 1 whole; 3 prefix, middle, suffix, in text order).
 
-    A document takes part when `keyed_uniform(id) < rate` and it has at least 3 characters; its two cuts
-    are on character boundaries and depend on (id, seed) alone.
+    A document takes part when `keyed_uniform(id, seed, "fim")` is below its rate (float64 per document) and
+    it has at least 3 characters; its two cuts are uniform over pairs of different inner character
+    boundaries and depend on (id, seed) and the number of characters alone. The texts are new offsets
+    into the bytes given: nothing is copied. `ValueError` on a null or a rate outside [0, 1].
     """
 
 def assemble_documents(
@@ -79,13 +90,15 @@ def assemble_documents(
     *,
     bos: int | None,
     eos: int | None,
-    fim_begin: int,
-    fim_hole: int,
-    fim_end: int,
+    fim_begin: int | None,
+    fim_hole: int | None,
+    fim_end: int | None,
 ) -> pa.Array:
     """`large_list<int32>` of final ids per document, from the flat `tokens` (uint32) of all pieces.
 
-    Order for a split document: BOS begin prefix hole suffix end middle EOS.
+    `offsets` (int64, one more than there are pieces) may start anywhere; `pieces` is that of `fim_pieces`.
+    Order for a split document: BOS begin prefix hole suffix end middle EOS; without the three FIM ids a
+    split document is a `ValueError`, as are offsets that do not ascend within the tokens.
     """
 
 # packing.rs
