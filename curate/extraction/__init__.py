@@ -22,5 +22,5 @@ __all__ = ["EXTRACTED", "ExtractionError", "extract"]
 
 
 def extract(form: str, data: bytes | str) -> str:
-    """The text of a document of format `form`, a key of `EXTRACTED`; ExtractionError when it cannot be had."""
+    """The text of a document of format `form`, a key of `EXTRACTED`. ExtractionError when there is none."""
     return EXTRACTED[form](data)

@@ -1,10 +1,10 @@
 """Web pages to light Markdown: the main content by resiliparse, its headings, lists and code kept.
 
-Formulae are written out before extraction, so that their letters are not strung together: TeX from MathML annotations,
-MathJax scripts and KaTeX as `$...$` or `$$...$$`, other MathML as its text between dollars.
+Formulae are written out before extraction, so that their letters are not strung together: TeX from MathML
+annotations, MathJax scripts and KaTeX as `$...$` or `$$...$$`, other MathML as its text between dollars.
 
-Cost: 20-60 MB of HTML a second on one core; deep pages are refused because the extraction takes time quadratic in depth
-(10,000 nested elements: 4 s).
+Cost: about 25 MB of HTML a second on one core. Deep pages are refused, because the extraction takes time
+quadratic in depth (10,000 nested elements: 4 s).
 """
 
 from __future__ import annotations
@@ -22,16 +22,25 @@ from curate.extraction.errors import ExtractionError
 MAX_DEPTH = 256
 _TOO_DEEP = ">".join(["*"] * MAX_DEPTH)
 
-_FORMULA_MARKS = ("<math", "math/tex", "mathjax", "katex")
-_TAG = re.compile(r"</?(h[1-6]|p|ul|ol|li|pre|br|a|blockquote)(?:\s[^>]*)?/?>")
+#: Servers have padded pages with NULs; a page of more than a tenth of them is no page.
+MAX_NULS = 0.1
+
+#: Page furniture that the main-content heuristic keeps: headers and footers that documentation tools write.
+FURNITURE = [".navheader", ".navfooter", ".headerlink"]
+
+_FORMULA_MARKS = ("<math", "<MATH", "math/tex", "MathJax", "katex")
 _PIECE = re.compile(r"(</?(?:h[1-6]|p|ul|ol|li|pre|br)(?:\s[^>]*)?/?>)")
+_EDGES = re.compile(r"[ \xa0]*\n[ \xa0]*")
+_CELLS = re.compile(r"\t[\t \xa0]*")
+_HOLLOW = frozenset({"-", "#", "##", "###", "####", "#####", "######"})
 _MANY_LINES = re.compile(r"\n{3,}")
 
 
 def extract(data: bytes | str) -> str:
     """The main content of a page, empty when it has none. Bytes are taken as UTF-8.
 
-    ExtractionError for bytes that are not UTF-8, NUL characters in quantity, or elements nested more than 256 deep.
+    ExtractionError for bytes that are not UTF-8, NUL characters in quantity, or elements nested more than 256
+    deep.
     """
     if isinstance(data, bytes):
         try:
@@ -39,15 +48,14 @@ def extract(data: bytes | str) -> str:
         except UnicodeDecodeError as error:
             raise ExtractionError(f"not UTF-8 at byte {error.start}") from error
     if "\0" in data:
-        if data.count("\0") > 0.01 * len(data):
-            raise ExtractionError(f"{data.count(chr(0))} NUL characters: not a page")
+        if data.count("\0") > MAX_NULS * len(data):
+            raise ExtractionError(f"{data.count(chr(0))} NUL characters in {len(data)}: not a page")
         data = data.replace("\0", "")
     tree = HTMLTree.parse(data)
     # Every level needs an opening tag, so that few tags cannot nest deep: most pages end the check here.
-    if data.count("<") - data.count("</") >= MAX_DEPTH and tree.document.query_selector(_TOO_DEEP) is not None:
+    if data.count("<") - data.count("</") >= MAX_DEPTH and _too_deep(tree):
         raise ExtractionError(f"elements nested more than {MAX_DEPTH} deep")
-    lower = data.lower() if any(mark[:4] in data for mark in ("<mat", "math", "kate", "<MAT", "Math")) else ""
-    if lower and any(mark in lower for mark in _FORMULA_MARKS):
+    if any(mark in data for mark in _FORMULA_MARKS):
         _write_formulae(tree)
     return to_markdown(
         extract_plain_text(
@@ -59,8 +67,14 @@ def extract(data: bytes | str) -> str:
             links=False,
             form_fields=False,
             noscript=False,
+            skip_elements=FURNITURE,
         )
     )
+
+
+def _too_deep(tree: HTMLTree) -> bool:
+    document = tree.document
+    return document is not None and document.query_selector(_TOO_DEEP) is not None
 
 
 # Formulae
@@ -144,11 +158,19 @@ def _text(piece: str, code: bool, in_list: bool) -> str:
         return piece.strip("\n")
     if in_list:
         return " ".join(piece.split()) if piece.strip() else ""
-    return piece if piece.strip() else ("\n" if "\n" in piece else " ")
+    if not piece.strip():
+        return "\n" if "\n" in piece else ""
+    piece = _EDGES.sub("\n", piece).strip(" \xa0")
+    return "\n".join(_row(line) if "\t" in line else line for line in piece.split("\n"))
+
+
+def _row(line: str) -> str:
+    """A table row, whose cells resiliparse sets apart by tabs."""
+    return _CELLS.sub(" | ", line.strip(" \t\xa0"))
 
 
 def _tidy(text: str) -> str:
     lines = [line.rstrip() for line in text.split("\n")]
-    kept = [line for line in lines if line not in ("-", "#", "##", "###", "####")]
+    kept = [line for line in lines if line not in _HOLLOW]
     text = _MANY_LINES.sub("\n\n", "\n".join(kept)).strip("\n")
     return text + "\n" if text else ""

@@ -1,10 +1,12 @@
+# ruff: noqa: RUF001 (typographic characters are what these names stand for)
 """Scholarly articles in JATS XML to light Markdown.
 
 Kept: title, abstracts, sections as headings by depth, paragraphs, lists, figure and table captions, tables
-as rows with ` | `, boxed text, appendices, acknowledgements. Formulae: TeX as `$...$` (in a line) or `$$...$$`; otherwise
-MathML as such, in compact form (`<math><mi>x</mi></math>`, no prefixes, no attributes but those that carry meaning); a
-formula that exists only as a picture leaves nothing. Dropped: the reference list, author and journal
-metadata, footnotes of the title page, pictures. Citation marks in the text stay as printed.
+as rows with ` | `, boxed text, appendices, acknowledgements. Formulae: TeX as `$...$` (in a line) or
+`$$...$$`; otherwise MathML as such, in compact form (`<math><mi>x</mi></math>`, no prefixes, no attributes
+but those that carry meaning); a formula that exists only as a picture leaves nothing. Dropped: the reference
+list, author and journal metadata, footnotes of the title page, pictures. Citation marks in the text stay
+as printed.
 """
 
 from __future__ import annotations
@@ -19,19 +21,74 @@ from curate.extraction.xml_tree import collapse, entity, parse, tag
 
 _ARTICLE = ("article", "sub-article", "response", "book-part", "book")
 _DROPPED = frozenset(
-    "ref-list graphic inline-graphic media supplementary-material object-id label fn-group permissions "
-    "front-stub contrib-group aff author-notes custom-meta-group alt-text long-desc attrib processing-meta "
-    "private-char textual-form inline-supplementary-material table-wrap-foot sec-meta glyph-data".split()
+    [
+        "ref-list",
+        "graphic",
+        "inline-graphic",
+        "media",
+        "supplementary-material",
+        "object-id",
+        "label",
+        "fn-group",
+        "permissions",
+        "front-stub",
+        "contrib-group",
+        "aff",
+        "author-notes",
+        "custom-meta-group",
+        "alt-text",
+        "long-desc",
+        "attrib",
+        "processing-meta",
+        "private-char",
+        "textual-form",
+        "inline-supplementary-material",
+        "table-wrap-foot",
+        "sec-meta",
+        "glyph-data",
+    ]
 )
-_SECTIONS = frozenset({"sec", "app", "ack", "boxed-text", "abstract", "trans-abstract", "notes", "glossary", "bio"})
+_SECTIONS = frozenset(
+    {"sec", "app", "ack", "boxed-text", "abstract", "trans-abstract", "notes", "glossary", "bio"}
+)
 _CONTAINERS = frozenset(
-    "body back app-group floats-group fig-group table-wrap-group disp-quote statement def-list def-item "
-    "def speech verse-group alternatives license author-comment question answer array".split()
+    [
+        "body",
+        "back",
+        "app-group",
+        "floats-group",
+        "fig-group",
+        "table-wrap-group",
+        "disp-quote",
+        "statement",
+        "def-list",
+        "def-item",
+        "def",
+        "speech",
+        "verse-group",
+        "alternatives",
+        "license",
+        "author-comment",
+        "question",
+        "answer",
+        "array",
+    ]
 )
 _BLOCKS = (
     _SECTIONS
     | _CONTAINERS
-    | {"p", "title", "list", "fig", "table-wrap", "disp-formula", "disp-formula-group", "code", "preformat", "table"}
+    | {
+        "p",
+        "title",
+        "list",
+        "fig",
+        "table-wrap",
+        "disp-formula",
+        "disp-formula-group",
+        "code",
+        "preformat",
+        "table",
+    }
 )
 _MATH_ATTRIBUTES = frozenset({"open", "close", "separators", "mathvariant", "linethickness", "accent"})
 _TEX_BODY = re.compile(r"\\begin\{document\}(.*?)\\end\{document\}", re.DOTALL)
@@ -145,7 +202,14 @@ def _tail_only(node: etree._Element) -> etree._Element:
 
 
 def _list(node: etree._Element, out: list[str], level: int) -> None:
-    numbered = node.get("list-type") in ("order", "arabic", "alpha-lower", "alpha-upper", "roman-lower", "roman-upper")
+    numbered = node.get("list-type") in (
+        "order",
+        "arabic",
+        "alpha-lower",
+        "alpha-upper",
+        "roman-lower",
+        "roman-upper",
+    )
     items = []
     number = 0
     for item in node:
@@ -170,7 +234,9 @@ def _captioned(node: etree._Element, out: list[str], level: int) -> None:
         inner: list[str] = []
         _blocks(caption, inner, level)
         parts += inner
-    if text := " ".join(part if part.endswith((".", "!", "?", ":")) else part + "." for part in parts if part):
+    if text := " ".join(
+        part if part.endswith((".", "!", "?", ":")) else part + "." for part in parts if part
+    ):
         out.append(text)
     for table in node.iter("{*}table"):
         _table(table, out)

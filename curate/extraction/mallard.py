@@ -1,8 +1,8 @@
 """Mallard help pages (GNOME) to light Markdown.
 
 Titles become headings by their depth, lists `- ` or `1. `, definition lists a term and `: ` text, code blocks
-fences, tables rows with ` | `; the text of links is kept, metadata (`info`) and media are dropped. Links without
-text of their own leave nothing.
+fences, tables rows with ` | `; the text of links is kept, metadata (`info`) and media are dropped. Links
+without text of their own leave nothing.
 """
 
 from __future__ import annotations
@@ -16,8 +16,35 @@ from curate.extraction.xml_tree import collapse, entity, parse, tag
 
 _DROPPED = frozenset({"info", "media", "links", "revision", "desc", "license", "credit"})
 _BLOCKS = frozenset(
-    "p title subtitle list steps terms item code screen section note example quote synopsis listing figure "
-    "table thead tbody tfoot tr comment cite tree div page div".split()
+    [
+        "p",
+        "title",
+        "subtitle",
+        "list",
+        "steps",
+        "terms",
+        "item",
+        "code",
+        "screen",
+        "section",
+        "note",
+        "example",
+        "quote",
+        "synopsis",
+        "listing",
+        "figure",
+        "table",
+        "thead",
+        "tbody",
+        "tfoot",
+        "tr",
+        "comment",
+        "cite",
+        "tree",
+        "div",
+        "page",
+        "div",
+    ]
 )
 
 

@@ -1,6 +1,8 @@
+# ruff: noqa: RUF001 (typographic characters are what these names stand for)
 r"""The mdoc macros of BSD manual pages (`.Sh`, `.Bl`, `.Fl`, `.Op`, ...), for `roff`.
 
-Macros in a line may call others (`.Op Fl a Ar file` -> `[-a file]`); closing punctuation is set without a blank.
+Macros in a line may call others (`.Op Fl a Ar file` -> `[-a file]`); closing punctuation is set without
+a blank.
 """
 
 from __future__ import annotations
@@ -19,13 +21,77 @@ _ENCLOSED = {
 _CLOSERS = frozenset({"Oc", "Dc", "Sc", "Pc", "Bc", "Ac", "Brc", "Qc"})
 _OPENERS = frozenset({"Oo", "Do", "So", "Po", "Bo", "Ao", "Bro", "Qo"})
 _TEXT = frozenset(
-    "Ad An Ar Cd Cm Dv Em Er Ev Fa Fd Fl Fn Ft Ic In Li Lk Mt Nm No Ns Pa Sx Sy Tn Ux Bx Nx Fx Ox Dx Va Vt Xr At "
-    "St Bsx Xo Xc Ms Ap Pf Nd Lb Rv Ex Tg Fo Fc %A %B %C %D %I %J %N %O %P %Q %R %T %U %V".split()
+    [
+        "Ad",
+        "An",
+        "Ar",
+        "Cd",
+        "Cm",
+        "Dv",
+        "Em",
+        "Er",
+        "Ev",
+        "Fa",
+        "Fd",
+        "Fl",
+        "Fn",
+        "Ft",
+        "Ic",
+        "In",
+        "Li",
+        "Lk",
+        "Mt",
+        "Nm",
+        "No",
+        "Ns",
+        "Pa",
+        "Sx",
+        "Sy",
+        "Tn",
+        "Ux",
+        "Bx",
+        "Nx",
+        "Fx",
+        "Ox",
+        "Dx",
+        "Va",
+        "Vt",
+        "Xr",
+        "At",
+        "St",
+        "Bsx",
+        "Xo",
+        "Xc",
+        "Ms",
+        "Ap",
+        "Pf",
+        "Nd",
+        "Lb",
+        "Rv",
+        "Ex",
+        "Tg",
+        "Fo",
+        "Fc",
+        "%A",
+        "%B",
+        "%C",
+        "%D",
+        "%I",
+        "%J",
+        "%N",
+        "%O",
+        "%P",
+        "%Q",
+        "%R",
+        "%T",
+        "%U",
+        "%V",
+    ]
 )
 _FIXED = {"Ux": "UNIX", "Bx": "BSD", "Nx": "NetBSD", "Fx": "FreeBSD", "Ox": "OpenBSD", "Dx": "DragonFly BSD",
           "At": "AT&T UNIX", "Bsx": "BSD/OS"}  # fmt: skip
 _SILENT = frozenset({"Ns", "No", "Pf", "Xo", "Xc", "Ap"})
-_IGNORED = frozenset("Dd Os Dt Bk Ek Sm Rs Re Db Hf Ud".split())
+_IGNORED = frozenset(["Dd", "Os", "Dt", "Bk", "Ek", "Sm", "Rs", "Re", "Db", "Hf", "Ud"])
 
 
 class _Page(Protocol):

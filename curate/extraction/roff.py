@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 (typographic characters are what these names stand for)
 r"""Manual pages (man and mdoc macros) to plain text with light Markdown.
 
 | roff | text |
@@ -11,9 +12,9 @@ r"""Manual pages (man and mdoc macros) to plain text with light Markdown.
 | `.TS` tables | one line a row, cells between ` \| ` |
 | fonts, indents, registers | nothing |
 
-A page that only names another (`.so man1/x.1`) has no text of its own: the result is empty. Macros that a page
-defines for itself are not run; their definitions are skipped. Strings (`.ds`) and the conditionals that say
-"for a terminal" are.
+A page that only names another (`.so man1/x.1`) has no text of its own: the result is empty. Macros that a
+page defines for itself are not run; their definitions are skipped. Strings (`.ds`) and the conditionals
+that say "for a terminal" are.
 
 Cost: about 5 MB of source a second on one core.
 """

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 (typographic characters are what these names stand for)
 r"""Escapes of roff: `\-`, `\(em`, `\[u20AC]`, `\fB`, `\s-1`, `\h'1n'`, `\*(lq` to plain characters.
 
 Names of special characters are those of groff_char(7); accented letters are composed from their two-character

@@ -1,7 +1,7 @@
 """XML parsed without trust: no DTD, no entity expansion, no network, libxml2's own limits on depth and size.
 
-Character entities by their HTML names (`&nbsp;`, `&alpha;`) are understood without a DTD; any other entity reference
-refuses the document, because the text that it stands for would be missing.
+Character entities by their HTML names (`&nbsp;`, `&alpha;`) are understood without a DTD; any other entity
+reference refuses the document, because the text that it stands for would be missing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """ARC, the archive format before WARC: one header line per record, `URL IP date media-type length`.
 
-The first record is the file's own (`filedesc://`); version 2 lines have five more fields before the length. Damage
-ends the file: there is no mark by which the next record could be found.
+The first record is the file's own (`filedesc://`); version 2 lines have five more fields before the
+length. Damage ends the file: there is no mark by which the next record could be found.
 """
 
 from __future__ import annotations
@@ -65,9 +65,7 @@ def records(stream: BinaryIO, limit: int) -> Iterator[tuple[ArcHeader, bytes | N
 
 def _iso(digits: str) -> str:
     padded = (digits + "000000")[:14]
-    return (
-        f"{padded[:4]}-{padded[4:6]}-{padded[6:8]}T{padded[8:10]}:{padded[10:12]}:{padded[12:14]}Z"
-    )
+    return f"{padded[:4]}-{padded[4:6]}-{padded[6:8]}T{padded[8:10]}:{padded[10:12]}:{padded[12:14]}Z"
 
 
 class _Buffered:

@@ -1,8 +1,8 @@
 """Single files as documents: text of any charset, source trees, and the documentation formats.
 
 One file is one document; its locator is its path. Compressed files (`.gz`, `.zst`, `.bz2`, `.xz`) are
-opened transparently and named by the suffix beneath. What is not text (a NUL byte that no UTF-16 explains), too
-large or damaged becomes a quarantined record.
+opened transparently and named by the suffix beneath. What is not text (a NUL byte that no UTF-16
+explains), too large or damaged becomes a quarantined record.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def read_file(root: Root, path: str, repository: str | None, document_bytes: int
     except DamagedInput as error:
         return _unreadable(path, repository, form, error.reason, error.offset, len(data) or _size(root, path))
     except UndecodableError as error:
-        return _unreadable(path, repository, form, str(error), data.find(b"\0") if b"\0" in data else 0, len(data))
+        return _unreadable(
+            path, repository, form, str(error), data.find(b"\0") if b"\0" in data else 0, len(data)
+        )
     except OSError as error:
         return _unreadable(path, repository, form, f"cannot be read: {error.strerror or error}", None, 0)
     return Record(path, text, len(data), form, None, repository, None, charset)

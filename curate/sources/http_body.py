@@ -41,7 +41,7 @@ def decode_body(
 
 
 def _dechunk(body: bytes, cut: bool) -> bytes:
-    parts = []
+    parts: list[bytes] = []
     at = 0
     while True:
         size = _CHUNK_SIZE.match(body, at)

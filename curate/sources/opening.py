@@ -49,7 +49,7 @@ class Root:
         if "://" not in url:
             return Root(url, local=True)
         filesystem, base = fsspec.core.url_to_fs(url)
-        if "file" in (protocols := filesystem.protocol) or "file" == protocols:
+        if "file" in (protocols := filesystem.protocol) or protocols == "file":
             return Root(base, local=True)
         return Root(base.rstrip("/"), local=False, filesystem=filesystem)
 
@@ -193,7 +193,9 @@ def _zstd(stream: BinaryIO) -> Iterator[bytes]:
         try:
             chunk = reader.read(ZSTD_CHUNK)
         except OSError as error:
-            raise DamagedInput(f"corrupt or truncated zstd: {error}", reader.frame_start_position()) from error
+            raise DamagedInput(
+                f"corrupt or truncated zstd: {error}", reader.frame_start_position()
+            ) from error
         if not chunk:
             return
         yield chunk

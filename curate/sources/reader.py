@@ -14,7 +14,7 @@ exception that does come out is a bug in a reader, or a root that is gone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -33,7 +33,7 @@ KINDS = ("warc", "jsonl", "parquet", "files", "repositories", "html", "jats", "r
 class ReadOptions:
     """How a source's files are read."""
 
-    fields: Fields = Fields()
+    fields: Fields = field(default_factory=Fields)
     document_bytes: int = 64 << 20  # a document larger than this, as stored or unpacked, is quarantined
     format: str | None = None  # overrides the format: of every file, or of a table's rows
     extract: bool = True  # False keeps markup as it is, for a look at the raw text
@@ -57,8 +57,14 @@ def read_split(split: Split, *, root: str, options: ReadOptions) -> Iterator[pa.
             )
         return
     records = _records(split, place, options)
-    yield from batches(split.source, _extracted(records) if options.extract else records)
+    if options.extract and (split.kind not in _VERBATIM or options.format in EXTRACTED):
+        records = _extracted(records)
+    yield from batches(split.source, records)
 
+
+#: Kinds whose files stay as they are, markup and all, unless the format is overridden: an HTML file in a
+#: repository is source code.
+_VERBATIM = frozenset({"files", "repositories"})
 
 _TABLES: dict[str, Callable[..., Iterator[pa.RecordBatch]]] = {"jsonl": read_jsonl, "parquet": read_parquet}
 

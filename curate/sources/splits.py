@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from curate.sources.opening import Root
 
@@ -56,8 +57,8 @@ def plan_splits(
     """Cut what `patterns` name under `root` (a folder or an fsspec URL) into splits of about `split_bytes`.
 
     Files are taken in bytewise order of their paths; a split is closed by the file that takes it to
-    `split_bytes` or more, and a file is never cut. For the kind `repositories` a pattern names folders; each is a
-    repository, named by its path from the pattern's fixed part (`code/*` -> `zlib`, `code/*/*` ->
+    `split_bytes` or more, and a file is never cut. For the kind `repositories` a pattern names folders;
+    each is a repository, named by its path from the pattern's fixed part (`code/*` -> `zlib`, `code/*/*` ->
     `madler/zlib`), and never divided, however large: what is said about a repository (licence, import
     order) needs all of it. An input that nothing matches gives an empty list.
 
@@ -114,7 +115,7 @@ def expand_braces(pattern: str) -> list[str]:
         else:
             closing, commas = _brace_group(current, opening, pattern)
             edges = [opening, *commas, closing]
-            options = [current[a + 1 : b] for a, b in zip(edges, edges[1:], strict=False)]
+            options = [current[a + 1 : b] for a, b in pairwise(edges)]
             pending += [current[:opening] + option + current[closing + 1 :] for option in reversed(options)]
         if len(done) + len(pending) > MAX_ALTERNATIVES:
             raise ValueError(f"pattern {pattern!r} expands to more than {MAX_ALTERNATIVES} alternatives")
@@ -123,7 +124,7 @@ def expand_braces(pattern: str) -> list[str]:
 
 def _brace_group(text: str, opening: int, pattern: str) -> tuple[int, list[int]]:
     depth = 0
-    commas = []
+    commas: list[int] = []
     for i in range(opening, len(text)):
         if text[i] == "{":
             depth += 1

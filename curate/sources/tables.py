@@ -135,7 +135,9 @@ def _blocks(chunks: Iterator[bytes], longest: int) -> Iterator[bytes | int]:
             start = whole.rfind(b"\n") + 1
             if start:
                 yield whole[:start]
-            held, skipped, size = ([], size - start, 0) if size - start > longest else ([whole[start:]], 0, size - start)
+            held, skipped, size = (
+                ([], size - start, 0) if size - start > longest else ([whole[start:]], 0, size - start)
+            )
     if skipped:
         yield skipped
     elif damage is None:
@@ -198,7 +200,9 @@ def _line_record(table: _Table, line: bytes, offset: int) -> Record:
     try:
         row = json.loads(decode(line)[0])
     except json.JSONDecodeError as error:
-        return table.quarantine(table.row, len(line), f"invalid JSON: {error.msg} (column {error.colno})", offset)
+        return table.quarantine(
+            table.row, len(line), f"invalid JSON: {error.msg} (column {error.colno})", offset
+        )
     except UndecodableError as error:
         return table.quarantine(table.row, len(line), str(error), offset)
     except (RecursionError, ValueError) as error:  # nesting, or an integer of thousands of digits
@@ -207,8 +211,10 @@ def _line_record(table: _Table, line: bytes, offset: int) -> Record:
         return table.quarantine(table.row, len(line), f"a {type(row).__name__}, not an object", offset)
     text = row.get(fields.text)
     if not isinstance(text, str):
-        reason = f"field {fields.text!r} is missing or null" if text is None else (
-            f"field {fields.text!r} is a {type(text).__name__}, not a string"
+        reason = (
+            f"field {fields.text!r} is missing or null"
+            if text is None
+            else (f"field {fields.text!r} is a {type(text).__name__}, not a string")
         )
         return table.quarantine(table.row, len(line), reason, offset)
     size = len(text.encode("utf-8", "replace"))
@@ -236,7 +242,9 @@ def read_parquet(
         with root.open(path) as stream:
             file = pq.ParquetFile(stream)
             names = _columns(file.schema_arrow, fields)
-            for batch in file.iter_batches(batch_size=_rows_per_batch(file), columns=names, use_threads=False):
+            for batch in file.iter_batches(
+                batch_size=_rows_per_batch(file), columns=names, use_threads=False
+            ):
                 yield from _rows(table, pa.Table.from_batches([batch]))
     except (OSError, pa.ArrowException, DamagedInput) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -2,11 +2,12 @@
 
 A document is a `response` of status 2xx, a `resource` or a WET `conversion` whose payload is HTML or plain
 text; requests, revisits, metadata, redirects and other media types are not documents and are passed over.
-A record that cannot be read is one quarantined record at its byte offset in the file as stored. After damage in
-a `.gz` or plain file reading resumes at the next record that starts as one; in other files it ends there.
+A record that cannot be read is one quarantined record at its byte offset in the file as stored. After
+damage in a `.gz` or plain file reading resumes at the next record that starts as one; in other files it
+ends there.
 
-Locators are `<URL>#<file>@<offset>`: unique by construction, and they lead back to the bytes. Record ids are not
-unique: copies of one archive in two compressions repeat all of them.
+Locators are `<URL>#<file>@<offset>`: unique by construction, and they lead back to the bytes. Record ids
+are not unique: copies of one archive in two compressions repeat all of them.
 
 Speed is fastwarc's for the archive (about 300 MB/s a core from gzip); HTML extraction costs ten times more.
 """
@@ -84,7 +85,9 @@ def _document(record: WarcRecord, path: str, offset: int, limit: int) -> Iterato
             yield _damaged(path, offset, "truncated archive", url)
         return
     if int(declared) > limit:
-        yield _damaged(path, offset, f"record of {declared} bytes, over the limit of {limit}", url, int(declared))
+        yield _damaged(
+            path, offset, f"record of {declared} bytes, over the limit of {limit}", url, int(declared)
+        )
         return
     body = record.reader.read()
     if len(body) < int(declared):
@@ -94,7 +97,9 @@ def _document(record: WarcRecord, path: str, offset: int, limit: int) -> Iterato
     media = headers.get("WARC-Identified-Payload-Type") or ("" if http else headers.get("Content-Type"))
     cut = headers.get("WARC-Truncated") is not None
     date = headers.get("WARC-Date")
-    yield from _payload(body, http, media or "", url, f"{url or ''}#{path}@{offset}", date, offset, limit, cut)
+    yield from _payload(
+        body, http, media or "", url, f"{url or ''}#{path}@{offset}", date, offset, limit, cut
+    )
 
 
 def _payload(
@@ -130,7 +135,9 @@ def _payload(
         form = "html" if media in HTML else "text"
         text, charset = decode(data, declared=charset or (declared_in(data) if form == "html" else None))
     except (DamagedInput, UndecodableError) as error:
-        yield Record(locator, None, size, url=url, date=date, charset=None, error=str(error), error_offset=offset)
+        yield Record(
+            locator, None, size, url=url, date=date, charset=None, error=str(error), error_offset=offset
+        )
         return
     yield Record(locator, text, size, form, url, None, date, charset)
 
@@ -233,5 +240,3 @@ def _arc_documents(stream: BinaryIO, path: str, limit: int) -> Iterator[Record]:
                 )
     except DamagedInput as damage:
         yield _damaged(path, damage.offset or 0, damage.reason)
-
-
