@@ -106,9 +106,11 @@ def assemble_documents(
 def best_fit_decreasing(
     lengths: pa.Array, capacity: int, *, max_documents: int = 1024
 ) -> tuple[pa.Array, pa.Array]:
-    """Sequence (uint32) and start offset in it (uint32) of every item (`lengths` int32, each <= capacity).
+    """Sequence (uint32) and start offset in it (uint32) of every item (`lengths` int32, in 1..=capacity).
 
-    Items of one length are placed in the order given. Sequences are numbered by first use.
+    Items of one length are placed in the order given. Sequences are numbered by first use, longest item
+    first. When the cap on documents closes sequences that have room, worst-fit decreasing over the fewest
+    possible sequences is tried too and kept if it needs fewer. Capacity is at most 2**26.
     """
 
 # layout.rs
@@ -127,13 +129,29 @@ def gather_planes(
 ) -> pa.Array:
     """Token planes, `fixed_size_list<int32>[sequence_length]`: piece i copies `length[i]` ids from
     `pools[pool[i]]` (flat int32) at `pool_start[i]` (int64) to `sequence[i]` at `start[i]`; the rest is `pad`.
+    `pool`, `length`, `sequence` and `start` are int32. Pieces come in any order (in output order is
+    fastest). ValueError for a piece out of range or on top of another, and for nulls.
     """
 
-def sequence_positions(document_lengths: pa.Array, sequence_length: int) -> pa.Array:
-    """int32 positions that restart at every document (`list<int32>` lengths per sequence); pads count on
-    from zero as a document of their own. Flat, sequences x sequence_length."""
+def sequence_positions(
+    document_lengths: pa.Array, sequence_length: int, *, pad_documents_to: int = 1
+) -> pa.Array:
+    """int32 positions that restart at every document (`list<int32>` lengths per sequence); pads at the end
+    count on from zero as a document of their own. Flat, sequences x sequence_length. A document's slot is
+    its length rounded up to `pad_documents_to`; the pads inside a slot continue the document's count."""
+
+class Checksum:
+    """A streaming XXH3-128, for files that are read or written in parts."""
+
+    def __init__(self) -> None: ...
+    def update(self, data: bytes) -> None: ...
+    def digest(self) -> str:
+        """`xxh3_128:` and 32 hex digits, of all bytes so far."""
 
 # permutation.rs
 
 def permuted_indices(size: int, seed: int, start: int, count: int) -> pa.Array:
-    """Entries [start, start + count) of the keyed permutation of `range(size)`, uint64, O(1) memory."""
+    """Entries [start, start + count) of the keyed permutation of `range(size)`, uint64, O(1) memory.
+
+    `size` and `seed` are unsigned 64-bit (OverflowError beyond).
+    """

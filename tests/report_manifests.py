@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+Row = dict[str, Any]
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = (
@@ -42,7 +45,24 @@ RULES = (
     HOSTILE[2],
 )
 STAGES = (("4K", 4096, 0.80), ("16K", 16384, 0.10), ("64K", 65536, 0.06), ("1M", 1 << 20, 0.04))
-LANGUAGES = ("en", "de", "fr", "es", "ru", "zh", "ja", "pt", "it", "pl", "nl", "ko", "tr", "cs", "uk", HOSTILE[3])
+LANGUAGES = (
+    "en",
+    "de",
+    "fr",
+    "es",
+    "ru",
+    "zh",
+    "ja",
+    "pt",
+    "it",
+    "pl",
+    "nl",
+    "ko",
+    "tr",
+    "cs",
+    "uk",
+    HOSTILE[3],
+)
 
 
 def documents(n: int, seed: int, nothing_kept: bool = False) -> pa.Table:
@@ -75,7 +95,11 @@ def documents(n: int, seed: int, nothing_kept: bool = False) -> pa.Table:
         return ids[kept[int(popular[i]) % len(kept)]] if kept and fate[i] in ("exact", "near") else None
 
     failed = [
-        list({RULES[rule[i]], RULES[second[i]]}) if fate[i] == "rules" else ["language.score"] if fate[i] == "language" else []
+        list({RULES[rule[i]], RULES[second[i]]})
+        if fate[i] == "rules"
+        else ["language.score"]
+        if fate[i] == "language"
+        else []
         for i in range(n)
     ]
     return pa.table(
@@ -83,7 +107,12 @@ def documents(n: int, seed: int, nothing_kept: bool = False) -> pa.Table:
             "document_id": pa.array(ids, pa.binary(16)),
             "source": pa.array([SOURCES[s] for s in source], pa.large_string()),
             "locator": pa.array(
-                [HOSTILE[i // 100 % 6] + str(i) if i % 100 == 0 else f"https://example.org/{SOURCES[s]}/page-{i}.html" for i, s in enumerate(source)],
+                [
+                    HOSTILE[i // 100 % 6] + str(i)
+                    if i % 100 == 0
+                    else f"https://example.org/{SOURCES[s]}/page-{i}.html"
+                    for i, s in enumerate(source)
+                ],
                 pa.large_string(),
             ),
             "url": pa.array([None] * n, pa.large_string()),
@@ -91,20 +120,27 @@ def documents(n: int, seed: int, nothing_kept: bool = False) -> pa.Table:
             "language": [LANGUAGES[i] for i in language],
             "bytes": size * 3,
             "text_bytes": size,
-            "tokens": pa.array([int(size[i] // 4) if fate[i] == "kept" else None for i in range(n)], pa.int64()),
+            "tokens": pa.array(
+                [int(size[i] // 4) if fate[i] == "kept" else None for i in range(n)], pa.int64()
+            ),
             "status": ["duplicate" if f in ("exact", "near") else f for f in fate],
             "dropped_by": [
-                RULES[rule[i]] if fate[i] == "rules" else "language.score" if fate[i] == "language" else None for i in range(n)
+                RULES[rule[i]] if fate[i] == "rules" else "language.score" if fate[i] == "language" else None
+                for i in range(n)
             ],
             "failed_rules": pa.array(failed, pa.list_(pa.string())),
             "duplicate_of": pa.array([of(i) for i in range(n)], pa.binary(16)),
             "duplicate_kind": [f if f in ("exact", "near") else None for f in fate],
             "jaccard": [0.8 + 0.2 * float(draw[i]) if fate[i] == "near" else None for i in range(n)],
             "error": [
-                ("truncated gzip member", "record longer than 64 MiB", HOSTILE[4], HOSTILE[5])[i % 7 % 4] if fate[i] == "quarantined" else None
+                ("truncated gzip member", "record longer than 64 MiB", HOSTILE[4], HOSTILE[5])[i % 7 % 4]
+                if fate[i] == "quarantined"
+                else None
                 for i in range(n)
             ],
-            "error_offset": pa.array([i * 997 if fate[i] == "quarantined" else None for i in range(n)], pa.int64()),
+            "error_offset": pa.array(
+                [i * 997 if fate[i] == "quarantined" else None for i in range(n)], pa.int64()
+            ),
             "signals": pa.array([{"words": float(i)} for i in range(n)]),
         }
     )
@@ -129,50 +165,61 @@ def _mixture(ledger: pa.Table, rng: np.random.Generator) -> dict[str, pa.Table]:
     tokens = np.array([t or 0 for t in ledger["tokens"].to_pylist()])
     sources = np.array(ledger["source"].to_pylist())
     have = {s: int(tokens[sources == s].sum()) for s in SOURCES}
-    weights = {"web": 3.0, "multilingual": 1.0, "code": 2.0, "math": 3.6, "science": 1.2, "docs": 1.0, SCRIPT: 0.4}
-    plan, stages, sequences, shards, spans = [], [], [], [], []
+    weights = dict(zip(SOURCES, (3.0, 1.0, 2.0, 3.6, 1.2, 1.0, 0.4), strict=True))
+    cell = {"language": "en", "length_class": 1}
+    plan: list[Row] = []
+    stages: list[Row] = []
+    sequences: list[Row] = []
     for stage, length, stage_share in STAGES:
         planned = {s: int(have[s] * weights[s] * stage_share) for s in SOURCES}
-        realised = {s: int(planned[s] * (1 + (0.06 if s == "web" else -0.09) * float(rng.random()))) for s in SOURCES}
-        for s in SOURCES:
-            plan.append(
-                dict(stage=stage, source=s, domain=DOMAINS[s], language="en", length_class=1, planned_tokens=planned[s],
-                     realised_tokens=realised[s], epochs=planned[s] / max(have[s], 1))
-            )  # fmt: skip
-            spans.append(dict(source=s, stage=stage, shard=f"{stage}-0", sequence=0, start=0, length=9, document_offset=0, epoch=int(weights[s])))
-        total, n, filled = sum(realised.values()), 0, 0
-        while filled < total:
-            pad = int(rng.integers(0, max(2, length // 400))) if filled + length < total else length - (total - filled)
-            pieces = max(1, int(rng.lognormal(np.log(max(1.2, length / 900)), 0.5)))
-            squared = int((length - pad) ** 2 / max(1.0, pieces * float(rng.uniform(0.2, 0.6))))
-            sequences.append(
-                dict(shard=f"{stage}-{n // 512}", sequence=n % 512, stage=stage, documents=pieces, tokens=length - pad, padding=pad,
-                     sum_squared_lengths=squared)
-            )  # fmt: skip
-            filled += length - pad
-            n += 1
-        of_stage = [q for q in sequences if q["stage"] == stage]
-        for shard in sorted({str(q["shard"]) for q in of_stage}):
-            inside = [q for q in of_stage if q["shard"] == shard]
-            sums = {key: sum(int(q[key]) for q in inside) for key in ("tokens", "padding")}
-            shards.append(
-                dict(shard=shard, path=f"shards/{shard}.arrow", stage=stage, sequence_length=length, sequences=len(inside), **sums,
-                     bytes=4 * (sums["tokens"] + sums["padding"]), checksum="0")
-            )  # fmt: skip
+        realised = {
+            s: int(planned[s] * (1 + (0.06 if s == "web" else -0.09) * float(rng.random()))) for s in SOURCES
+        }
+        plan += [
+            {"stage": stage, "source": s, "domain": DOMAINS[s], **cell, "planned_tokens": planned[s]}
+            | {"realised_tokens": realised[s], "epochs": planned[s] / max(have[s], 1)}
+            for s in SOURCES
+        ]
+        packed = _sequences(stage, length, sum(realised.values()), rng)
+        sequences += packed
         stages.append(
-            dict(stage=stage, length=length, share=stage_share, budget_tokens=int(total * 1.02), planned_tokens=sum(planned.values()),
-                 sequences_planned=n, steps=max(1, n // 64))
-        )  # fmt: skip
+            {"stage": stage, "length": length, "share": stage_share, "planned_tokens": sum(planned.values())}
+            | {"budget_tokens": int(sum(realised.values()) * 1.02), "sequences_planned": len(packed)}
+            | {"steps": max(1, len(packed) // 64)}
+        )
+    shards = []
+    for shard in sorted({q["shard"] for q in sequences}):
+        inside = [q for q in sequences if q["shard"] == shard]
+        sums = {key: sum(q[key] for q in inside) for key in ("tokens", "padding")}
+        shards.append({"shard": shard, "stage": inside[0]["stage"], "sequences": len(inside)} | sums)
+        shards[-1] |= {"path": f"shards/{shard}.arrow", "bytes": 4 * sum(sums.values()), "checksum": "0"}
     inventory = [
-        dict(source=s, domain=DOMAINS[s], language="en", length_class=1, slice=0, documents=int((sources == s).sum()), tokens=have[s])
+        {"source": s, "domain": DOMAINS[s], **cell, "slice": 0, "tokens": have[s]}
+        | {"documents": int((sources == s).sum())}
         for s in SOURCES
     ]
     notes = [
-        dict(note="math: the cap of 4 epochs leaves 12 % of its budget unmet; given to web and code in proportion"),
-        dict(note=f"{HOSTILE[1]}: no documents of 64K tokens or longer"),
+        {"note": "math: the cap of 4 epochs leaves 12 % of its budget unmet; given to web and code"},
+        {"note": f"{HOSTILE[1]}: no documents of 64K tokens or longer"},
     ]
-    as_table = pa.Table.from_pylist
-    return {
-        "plan": as_table(plan), "stages": as_table(stages), "sequences": as_table(sequences), "shards": as_table(shards),
-        "spans": as_table(spans), "inventory": as_table(inventory), "notes": as_table(notes),
-    }  # fmt: skip
+    tables = {"plan": plan, "stages": stages, "sequences": sequences, "shards": shards}
+    tables |= {"inventory": inventory, "notes": notes}
+    return {name: pa.Table.from_pylist(rows) for name, rows in tables.items()}
+
+
+def _sequences(stage: str, length: int, total: int, rng: np.random.Generator) -> list[Row]:
+    """Sequences of a stage that hold `total` tokens, the last of them part empty."""
+    rows: list[Row] = []
+    filled = 0
+    while filled < total:
+        last = filled + length >= total
+        padding = length - (total - filled) if last else int(rng.integers(0, max(2, length // 400)))
+        pieces = max(1, int(rng.lognormal(np.log(max(1.2, length / 900)), 0.5)))
+        squared = int((length - padding) ** 2 / max(1.0, pieces * float(rng.uniform(0.2, 0.6))))
+        rows.append(
+            {"shard": f"{stage}-{len(rows) // 512}", "sequence": len(rows) % 512, "stage": stage}
+            | {"documents": pieces, "tokens": length - padding, "padding": padding}
+            | {"sum_squared_lengths": squared}
+        )
+        filled += length - padding
+    return rows

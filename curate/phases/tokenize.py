@@ -8,6 +8,7 @@ Memory: the unit's tokens, four bytes each.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -21,7 +22,7 @@ from mixtures.spec import Mixture
 from curate import storage
 from curate.document import ID
 from curate.phases import Phase, Result, inputs_of
-from curate.run_directory import Run, Unit
+from curate.run_directory import Run, RunError, Unit
 from tokenizer import Tokenizer, load
 
 #: A shard group holds about this many documents: enough that packing inside it is as good as packing all.
@@ -56,10 +57,19 @@ CELL = ("source", "domain", "language", "length_class")
 
 @cache
 def verified_tokenizer(preset: str, bos: bool, eos: bool) -> Tokenizer:
-    """The tokenizer, loaded and checked against its reference once per process."""
-    tokenizer = load(preset, bos=bos, eos=eos)
+    """The tokenizer, loaded and checked against its reference once per process.
+
+    Raises `RunError` when the mixture asks for a control token that the tokenizer does not have.
+    """
+    tokenizer = load(preset)
+    special = tokenizer.special
+    wanted = {"bos": bos, "eos": eos, "pad": True}
+    missing = [name for name, on in wanted.items() if on and getattr(special, name) is None]
+    if missing:
+        raise RunError(f"tokenizer {preset!r} has no {', '.join(missing)} token; name its control tokens in a preset")
     tokenizer.verify()
-    return tokenizer
+    special = replace(special, bos=special.bos if bos else None, eos=special.eos if eos else None)
+    return replace(tokenizer, special=special)
 
 
 def plan(run: Run) -> list[Unit]:

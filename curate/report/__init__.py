@@ -55,18 +55,26 @@ def render(run: str) -> str:
         connection.close()
     data["mix"] = _mix(data["plan"], data["stages"])
     figures = escaping.script_json(_charts(data))
-    scripts = {"plotly": Markup(get_plotlyjs()), "figures": figures, "boot": Markup((_HERE / "charts.js").read_text())}
+    scripts = {
+        "plotly": Markup(get_plotlyjs()),
+        "figures": figures,
+        "boot": Markup((_HERE / "charts.js").read_text()),
+    }
     name = run.rstrip("/").rpartition("/")[2] or run
-    return _environment().get_template("report.html").render(
-        run=name,
-        fates=FATES,
-        fate_names=FATE_NAMES,
-        alarm_share=ALARM_SHARE,
-        css=Markup((_HERE / "report.css").read_text()),
-        policy=" ".join(_hash(scripts[script]) for script in ("plotly", "boot")),
-        rule_table=_rule_table(data["rules_by_domain"]),
-        **scripts,
-        **data,
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            run=name,
+            fates=FATES,
+            fate_names=FATE_NAMES,
+            alarm_share=ALARM_SHARE,
+            css=Markup((_HERE / "report.css").read_text()),
+            policy=" ".join(_hash(scripts[script]) for script in ("plotly", "boot")),
+            rule_table=_rule_table(data["rules_by_domain"]),
+            **scripts,
+            **data,
+        )
     )
 
 
@@ -84,6 +92,7 @@ def _environment() -> jinja2.Environment:
         "size": escaping.size,
         "percent": escaping.percent,
         "short": escaping.short,
+        "points": escaping.points,
     }
     environment.globals["share"] = escaping.share
     return environment
@@ -112,16 +121,21 @@ def _charts(data: dict[str, Any]) -> dict[str, charts.Figure]:
 
 
 def _mix(rows: list[Row], stages: list[Row]) -> list[Row]:
-    """The mixture by stage, in the order of the curriculum: totals, and one row per domain with its shares."""
+    """The mixture by stage, in the curriculum's order: totals, and one row per domain with its shares."""
     planned_by_domain: dict[str | None, int] = {}
     for row in rows:
         planned_by_domain[row["domain"]] = planned_by_domain.get(row["domain"], 0) + (row["planned"] or 0)
     order = sorted(planned_by_domain, key=lambda domain: (-planned_by_domain[domain], domain or ""))
     known = [stage["name"] for stage in stages]
-    names = sorted({row["stage"] for row in rows}, key=lambda name: (known.index(name) if name in known else len(known), name or ""))
+    names = sorted(
+        {row["stage"] for row in rows},
+        key=lambda name: (known.index(name) if name in known else len(known), name or ""),
+    )
     mix = []
     for name in names:
-        inside = sorted((row for row in rows if row["stage"] == name), key=lambda row: order.index(row["domain"]))
+        inside = sorted(
+            (row for row in rows if row["stage"] == name), key=lambda row: order.index(row["domain"])
+        )
         totals = {key: sum(row[key] or 0 for row in inside) for key in ("planned", "realised")}
         for row in inside:
             row["shares"] = [(row[key] or 0) / (totals[key] or 1) for key in ("planned", "realised")]
@@ -144,6 +158,7 @@ def _rule_table(rows: list[Row], most_rules: int = 15, most_domains: int = 8) ->
     return {
         "domains": [{"name": domain, "documents": by_domain[domain]} for domain in domains],
         "rows": [
-            {"name": rule, "cells": [(cells.get((rule, d), 0), by_domain[d]) for d in domains]} for rule in rules
+            {"name": rule, "cells": [(cells.get((rule, d), 0), by_domain[d]) for d in domains]}
+            for rule in rules
         ],
     }

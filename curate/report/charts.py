@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .escaping import chart_label, percent, short
+from .escaping import MINUS, chart_label, percent, short
 from .queries import Row
 
 Figure = dict[str, Any]
@@ -27,7 +27,14 @@ FUNNEL = (
 def funnel(totals: Row) -> Figure:
     """Documents left after every step, and what the step took."""
     left = totals["documents"]
-    labels, remaining, removed, colours, notes, hover = ["Read"], [left], [0], ["@kept"], [""], [f"{left:,} read"]
+    labels, remaining, removed, colours, notes, hover = (
+        ["Read"],
+        [left],
+        [0],
+        ["@kept"],
+        [""],
+        [f"{left:,} read"],
+    )
     for fate, label in FUNNEL:
         taken = totals[fate]
         before, left = left, left - taken
@@ -35,22 +42,28 @@ def funnel(totals: Row) -> Figure:
         remaining.append(left)
         removed.append(taken)
         colours.append(f"@{fate}")
-        notes.append(f"−{short(taken)}  ({percent(taken / before)})" if taken else "none")
+        notes.append(f"{MINUS}{short(taken)}  ({percent(taken / before)})" if taken else "none")
         hover.append(f"{left:,} left; {taken:,} removed")
     left_trace = _bars(remaining, "@kept", text=[short(n) for n in remaining], hover=hover)
     left_trace |= {"textposition": "auto", "insidetextanchor": "end"}
     taken_trace = _bars(removed, colours, text=notes, hover=hover) | {"textposition": "outside"}
-    return _horizontal([left_trace, taken_trace], labels, longest=totals["documents"] * 1.18, barmode="stack", row=34)
+    return _horizontal(
+        [left_trace, taken_trace], labels, longest=totals["documents"] * 1.18, barmode="stack", row=34
+    )
 
 
 def rules(rows: Sequence[Row]) -> Figure:
     """Documents that failed a rule at all, and those that failed it first, on one baseline."""
     shown = [f"{short(r['first'])} first · {short(r['failing'])} in all" for r in rows]
     hover = [f"{r['first']:,} dropped by it; {r['failing']:,} failed it" for r in rows]
-    every = _bars([r["failing"] for r in rows], "@faint", text=shown, hover=hover) | {"textposition": "outside"}
+    every = _bars([r["failing"] for r in rows], "@faint", text=shown, hover=hover) | {
+        "textposition": "outside"
+    }
     first = _bars([r["first"] for r in rows], "@rules", text=None, hover=hover)
     longest = max((r["failing"] for r in rows), default=1)
-    return _horizontal([every, first], [r["name"] for r in rows], longest=longest * 1.45, barmode="overlay", row=25)
+    return _horizontal(
+        [every, first], [r["name"] for r in rows], longest=longest * 1.45, barmode="overlay", row=25
+    )
 
 
 def mix(rows: Sequence[Row], order: Sequence[str | None]) -> Figure:
@@ -79,8 +92,8 @@ def lengths(rows: Sequence[Row], column: str, colour: str) -> Figure:
     total = sum(counts.values()) or 1
     heights = [counts.get(b, 0) / total for b in bins]
     hover = [
-        f"{_power(b)} to {_power(b + 1)} tokens: {counts.get(b, 0):,} {column} ({percent(counts.get(b, 0) / total)})"
-        for b in bins
+        f"{_power(b)} to {_power(b + 1)} tokens: {counts.get(b, 0):,} {column} ({percent(height)})"
+        for b, height in zip(bins, heights, strict=True)
     ]
     text = [percent(h, 0) if h >= 0.02 else "" for h in heights]
     trace: Figure = {
@@ -93,6 +106,8 @@ def lengths(rows: Sequence[Row], column: str, colour: str) -> Figure:
         "textposition": "outside",
         "cliponaxis": False,
         "textangle": 0,
+        "textfont": {"size": 11},
+        "constraintext": "none",
         "customdata": hover,
         "hovertemplate": "%{customdata}<extra></extra>",
     }
@@ -163,7 +178,12 @@ def _bars(values: Sequence[float], colour: Any, text: Sequence[str] | None, hove
         "hovertemplate": "%{customdata}<extra></extra>",
         "cliponaxis": False,
     }
-    return trace if text is None else trace | {"text": list(text), "textangle": 0}
+    # Plotly shrinks labels to the thickness of their bar unless told not to; the blank keeps them off it.
+    return (
+        trace
+        if text is None
+        else trace | {"text": [f"\u00a0{t}\u00a0" for t in text], "textangle": 0, "constraintext": "none"}
+    )
 
 
 def _horizontal(
@@ -200,7 +220,11 @@ def _figure(traces: list[Figure], layout: Figure) -> Figure:
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": "@ink2", "size": 12.5, "family": "inherit"},
         "showlegend": False,
-        "hoverlabel": {"bgcolor": "@raised", "bordercolor": "@rule", "font": {"color": "@ink", "family": "inherit"}},
+        "hoverlabel": {
+            "bgcolor": "@raised",
+            "bordercolor": "@rule",
+            "font": {"color": "@ink", "family": "inherit"},
+        },
         "hovermode": "closest",
         "dragmode": False,
         "barcornerradius": 2,

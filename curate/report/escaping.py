@@ -17,14 +17,17 @@ from typing import Any
 
 from markupsafe import Markup
 
+DASH = "\u2013"  # where there is no figure
+MINUS = "\u2212"
+
 #: Format characters that belong to ordinary text: zero-width joiners of Indic scripts and emoji.
 _JOINERS = "\u200c\u200d"
 
 
 def visible(text: str | None, limit: int = 160) -> str:
-    """The text with unprintable and direction-changing characters as ‹U+202E›, cut in the middle at `limit`."""
+    """The text with unprintable and direction-changing characters as their code points; cut at `limit`."""
     if text is None:
-        return "–"
+        return DASH
     if len(text) > limit:
         head = limit * 2 // 3
         text = f"{text[:head]}…{text[-(limit - head - 1) :]}"
@@ -47,7 +50,7 @@ def script_json(value: Any) -> Markup:
 def count(value: float | None) -> Markup:
     """A count in three digits (`12.3 M`), the exact value beside it for machines and on hover."""
     if value is None:
-        return Markup("–")
+        return Markup(DASH)
     exact = round(value)
     return Markup('<data value="{}" title="{}">{}</data>').format(exact, f"{exact:,}", short(exact))
 
@@ -55,7 +58,7 @@ def count(value: float | None) -> Markup:
 def size(value: float | None) -> Markup:
     """Bytes in decimal units (`12.3 MB`), exact on hover."""
     if value is None:
-        return Markup("–")
+        return Markup(DASH)
     exact = round(value)
     text = _scaled(exact, ("kB", "MB", "GB", "TB")) if abs(exact) >= 1000 else f"{exact} B"
     return Markup('<data value="{}" title="{} bytes">{}</data>').format(exact, f"{exact:,}", text)
@@ -64,7 +67,7 @@ def size(value: float | None) -> Markup:
 def share(part: float | None, whole: float | None, digits: int = 1) -> Markup:
     """A percentage; a dash where there is nothing to divide by."""
     if part is None or not whole:
-        return Markup("–")
+        return Markup(DASH)
     return Markup('<data value="{}">{}</data>').format(f"{part / whole:.6g}", percent(part / whole, digits))
 
 
@@ -77,6 +80,12 @@ def percent(fraction: float, digits: int = 1) -> str:
     if 100 - least < value < 100:
         return f"{100 - least:.{digits}f} %"
     return f"{value:.{digits}f} %"
+
+
+def points(difference: float) -> str:
+    """A difference of shares in percentage points, with its sign: +1.52, 0.00."""
+    text = f"{difference:+.2f}"
+    return "0.00" if float(text) == 0 else text.replace("-", MINUS)
 
 
 def short(value: float) -> str:
@@ -99,7 +108,11 @@ def _scaled(value: float, units: tuple[str, str, str, str]) -> str:
 def _shown(character: str) -> str:
     if character == " " or character.isprintable() or character in _JOINERS:
         return character
-    return " " if character in "\t\n\r" or unicodedata.category(character) == "Zs" else f"‹U+{ord(character):04X}›"
+    return (
+        " "
+        if character in "\t\n\r" or unicodedata.category(character) == "Zs"
+        else f"\u2039U+{ord(character):04X}\u203a"
+    )
 
 
 def _rounded(value: Any) -> Any:

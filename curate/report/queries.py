@@ -54,7 +54,7 @@ _RULES = f"""
     first AS (SELECT dropped_by AS rule, count(*) AS first FROM dropped GROUP BY ALL),
     failing AS (SELECT rule, count(*) AS failing
                 FROM (SELECT unnest(list_distinct(failed_rules)) AS rule FROM ({_FATED})) GROUP BY ALL)
-    SELECT rule AS name, coalesce(first, 0) AS first, greatest(coalesce(failing, 0), coalesce(first, 0)) AS failing
+    SELECT rule AS name, coalesce(first, 0) AS first, greatest(failing, first, 0) AS failing
     FROM first FULL JOIN failing USING (rule) ORDER BY first DESC, failing DESC, name NULLS LAST LIMIT 25
 """
 
@@ -71,9 +71,11 @@ _PLAN = """
 
 _STAGES = """
     WITH packed AS (
-        SELECT stage, count(*) AS sequences, sum(documents)::BIGINT AS documents, sum(tokens)::BIGINT AS tokens,
-               sum(padding)::BIGINT AS padding, quantile_disc(documents, [0, 0.5, 1]) AS documents_range,
-               quantile_disc(sum_squared_lengths, [0.05, 0.25, 0.5, 0.75, 0.95]) AS work, max(tokens + padding) AS longest
+        SELECT stage, count(*) AS sequences, sum(documents)::BIGINT AS documents,
+               sum(tokens)::BIGINT AS tokens, sum(padding)::BIGINT AS padding,
+               max(tokens + padding) AS longest,
+               quantile_disc(documents, [0, 0.5, 1]) AS documents_range,
+               quantile_disc(sum_squared_lengths, [0.05, 0.25, 0.5, 0.75, 0.95]) AS work
         FROM sequences GROUP BY stage),
     planned AS (SELECT stage, sum(realised_tokens)::BIGINT AS realised FROM plan GROUP BY stage)
     SELECT stage AS name, coalesce(s.length, k.longest) AS length, s.share, s.budget_tokens AS budget,
@@ -86,23 +88,28 @@ _STAGES = """
 
 _EPOCHS = """
     WITH have AS (SELECT source, sum(tokens)::BIGINT AS inventory FROM inventory GROUP BY source),
-    cells AS (SELECT source, sum(planned_tokens) AS planned, sum(realised_tokens) AS realised, sum(epochs) AS epochs
+    cells AS (SELECT source, sum(planned_tokens) AS planned, sum(realised_tokens) AS realised,
+                     sum(epochs) AS epochs
               FROM plan GROUP BY source, domain, language, length_class),
-    want AS (SELECT source, sum(planned)::BIGINT AS planned, sum(realised)::BIGINT AS realised, max(epochs) AS highest
+    want AS (SELECT source, sum(planned)::BIGINT AS planned, sum(realised)::BIGINT AS realised,
+                    max(epochs) AS highest
              FROM cells GROUP BY source)
-    SELECT source AS name, inventory, coalesce(planned, 0) AS planned, coalesce(realised, 0) AS realised, highest
+    SELECT source AS name, inventory, coalesce(planned, 0) AS planned, coalesce(realised, 0) AS realised,
+           highest
     FROM have FULL JOIN want USING (source) ORDER BY realised DESC, inventory DESC, name NULLS LAST
 """
 
 #: Kept documents by length: bin b holds 2^b <= tokens < 2^(b+1); bin 0 also the empty ones.
 _LENGTHS = """
-    SELECT floor(log2(greatest(tokens, 1)))::INTEGER AS bin, count(*) AS documents, sum(tokens)::BIGINT AS tokens
+    SELECT floor(log2(greatest(tokens, 1)))::INTEGER AS bin, count(*) AS documents,
+           sum(tokens)::BIGINT AS tokens
     FROM documents WHERE status = 'kept' AND tokens IS NOT NULL GROUP BY ALL ORDER BY bin
 """
 
 _ERRORS = f"""
     SELECT error AS name, count(*) AS documents, count(DISTINCT source) AS sources, min(source) AS source
-    FROM ({_FATED}) WHERE fate = 'quarantined' GROUP BY error ORDER BY documents DESC, name NULLS LAST LIMIT 20
+    FROM ({_FATED}) WHERE fate = 'quarantined' GROUP BY error
+    ORDER BY documents DESC, name NULLS LAST LIMIT 20
 """
 
 #: One example of every error first, then second ones.

@@ -1,5 +1,308 @@
-use pyo3::prelude::*;
+//! From a packing plan to token planes, the positions that go with them, and the checksum of a file.
+//!
+//! Planes are written front to back, every token once: pieces are put in output order and each is one
+//! bounds-checked copy out of its pool, so a hostile plan is an error and never a stray read.
+//! Cost: memory bandwidth, plus a sort of the pieces when they do not come in output order.
 
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+use std::sync::Arc;
+
+use arrow_array::types::{ArrowPrimitiveType, Int32Type, Int64Type};
+use arrow_array::{
+    Array, ArrayRef, FixedSizeListArray, Int32Array, ListArray, PrimitiveArray, make_array,
+};
+use arrow_data::ArrayData;
+use arrow_pyarrow::FromPyArrow;
+use arrow_schema::{DataType, Field};
+use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::arrow::{numbers, to_python};
+
+/// A column without nulls.
+fn complete<T: ArrowPrimitiveType>(
+    value: &Bound<'_, PyAny>,
+    name: &str,
+) -> PyResult<PrimitiveArray<T>> {
+    let array = numbers::<T>(value)?;
+    if array.null_count() > 0 {
+        return Err(PyValueError::new_err(format!("{name} holds nulls")));
+    }
+    Ok(array)
+}
+
+/// Ask for huge pages under a fresh buffer: first touches of 4 KiB pages cost more than the copies.
+#[cfg(target_os = "linux")]
+fn want_huge_pages(buffer: &mut Vec<i32>) {
+    const HUGE: usize = 2 << 20;
+    const MADV_HUGEPAGE: i32 = 14;
+    unsafe extern "C" {
+        fn madvise(address: *mut std::ffi::c_void, length: usize, advice: i32) -> i32;
+    }
+    let bytes = buffer.capacity() * size_of::<i32>();
+    let skip = buffer.as_ptr().addr().next_multiple_of(HUGE) - buffer.as_ptr().addr();
+    if bytes >= skip + HUGE {
+        let whole = (bytes - skip) / HUGE * HUGE;
+        // SAFETY: [skip, skip + whole) lies inside the allocation that `buffer` owns and starts on a
+        // page; the advice changes no content and no protection, and a refusal (ignored) changes nothing.
+        unsafe {
+            madvise(
+                buffer.as_mut_ptr().byte_add(skip).cast(),
+                whole,
+                MADV_HUGEPAGE,
+            );
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn want_huge_pages(_buffer: &mut Vec<i32>) {}
+
+/// Room for `rows` planes of `width` tokens, and the exact number of tokens.
+fn plane_buffer(rows: usize, width: usize) -> PyResult<(Vec<i32>, usize)> {
+    let mut out: Vec<i32> = Vec::new();
+    let tokens = rows.checked_mul(width).unwrap_or(usize::MAX);
+    out.try_reserve_exact(tokens).map_err(|_| {
+        PyMemoryError::new_err(format!(
+            "{rows} sequences of {width} tokens do not fit in memory: gather fewer at a time"
+        ))
+    })?;
+    want_huge_pages(&mut out);
+    Ok((out, tokens))
+}
+
+fn width(sequence_length: i64) -> PyResult<i32> {
+    match i32::try_from(sequence_length) {
+        Ok(width) if width > 0 => Ok(width),
+        _ => Err(PyValueError::new_err(format!(
+            "sequence_length {sequence_length} is not in 1..={}",
+            i32::MAX
+        ))),
+    }
+}
+
+/// The columns of a gather plan, all of one length.
+struct Plan {
+    pools: Vec<Int32Array>,
+    pool: Int32Array,
+    pool_start: PrimitiveArray<Int64Type>,
+    length: Int32Array,
+    sequence: Int32Array,
+    start: Int32Array,
+}
+
+impl Plan {
+    fn pieces(&self) -> usize {
+        self.length.len()
+    }
+
+    /// Where piece `i` goes, as one number that sorts in output order.
+    fn key(&self, piece: usize) -> u64 {
+        let (sequence, start) = (self.sequence.values()[piece], self.start.values()[piece]);
+        (u64::from(sequence as u32) << 32) | u64::from(start as u32)
+    }
+
+    /// Piece numbers in output order.
+    fn order(&self) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..self.pieces() as u32).collect();
+        if !(1..self.pieces()).all(|i| self.key(i - 1) <= self.key(i)) {
+            order.sort_by_key(|&piece| self.key(piece as usize));
+        }
+        order
+    }
+
+    /// The offset of piece `i` in the planes and its tokens.
+    fn piece(&self, i: usize, rows: usize, width: usize) -> Result<(usize, &[i32]), String> {
+        let (row, start) = (self.sequence.values()[i], self.start.values()[i]);
+        let (length, pool) = (self.length.values()[i], self.pool.values()[i]);
+        let from = self.pool_start.values()[i];
+        let row = usize::try_from(row)
+            .ok()
+            .filter(|&row| row < rows)
+            .ok_or_else(|| format!("piece {i}: sequence {row} is not in 0..{rows}"))?;
+        let size = usize::try_from(length)
+            .ok()
+            .filter(|&size| size > 0)
+            .ok_or_else(|| format!("piece {i}: length {length} is below 1"))?;
+        let at = usize::try_from(start)
+            .ok()
+            .filter(|&at| size <= width && at <= width - size)
+            .ok_or_else(|| {
+                format!("piece {i}: {length} tokens at {start} do not fit in a sequence of {width}")
+            })?;
+        let source = usize::try_from(pool)
+            .ok()
+            .and_then(|pool| self.pools.get(pool))
+            .ok_or_else(|| format!("piece {i}: pool {pool} is not in 0..{}", self.pools.len()))?
+            .values();
+        let tokens = usize::try_from(from)
+            .ok()
+            .and_then(|from| source.get(from..from.checked_add(size)?))
+            .ok_or_else(|| {
+                format!(
+                    "piece {i}: {length} tokens at {from} reach beyond pool {pool} of {} tokens",
+                    source.len()
+                )
+            })?;
+        Ok((row * width + at, tokens))
+    }
+
+    fn gather(&self, rows: usize, width: usize, pad: i32) -> PyResult<Vec<i32>> {
+        let (mut out, total) = plane_buffer(rows, width)?;
+        for piece in self.order() {
+            let (at, tokens) = self
+                .piece(piece as usize, rows, width)
+                .map_err(PyValueError::new_err)?;
+            if at < out.len() {
+                return Err(PyValueError::new_err(format!(
+                    "piece {piece}: its place in sequence {} at {} is already taken",
+                    at / width,
+                    at % width
+                )));
+            }
+            out.resize(at, pad);
+            out.extend_from_slice(tokens);
+        }
+        out.resize(total, pad);
+        Ok(out)
+    }
+}
+
+#[pyfunction]
+#[pyo3(signature = (pools, pool, pool_start, length, sequence, start, *, sequences, sequence_length, pad))]
+#[allow(clippy::too_many_arguments)] // the columns of one plan
+fn gather_planes<'py>(
+    py: Python<'py>,
+    pools: Vec<Bound<'py, PyAny>>,
+    pool: &Bound<'py, PyAny>,
+    pool_start: &Bound<'py, PyAny>,
+    length: &Bound<'py, PyAny>,
+    sequence: &Bound<'py, PyAny>,
+    start: &Bound<'py, PyAny>,
+    sequences: i64,
+    sequence_length: i64,
+    pad: i32,
+) -> PyResult<Bound<'py, PyAny>> {
+    let plan = Plan {
+        pools: pools
+            .iter()
+            .enumerate()
+            .map(|(i, pool)| complete::<Int32Type>(pool, &format!("pools[{i}]")))
+            .collect::<PyResult<_>>()?,
+        pool: complete::<Int32Type>(pool, "pool")?,
+        pool_start: complete::<Int64Type>(pool_start, "pool_start")?,
+        length: complete::<Int32Type>(length, "length")?,
+        sequence: complete::<Int32Type>(sequence, "sequence")?,
+        start: complete::<Int32Type>(start, "start")?,
+    };
+    let pieces = plan.pieces();
+    let sizes = [
+        plan.pool.len(),
+        plan.pool_start.len(),
+        plan.sequence.len(),
+        plan.start.len(),
+    ];
+    if sizes.iter().any(|&size| size != pieces) || pieces > u32::MAX as usize {
+        return Err(PyValueError::new_err(format!(
+            "the columns of the plan differ in length: length {pieces}, pool, pool_start, sequence, start {sizes:?}"
+        )));
+    }
+    let rows = usize::try_from(sequences)
+        .map_err(|_| PyValueError::new_err(format!("sequences {sequences} is below 0")))?;
+    let width = width(sequence_length)?;
+    let out: ArrayRef = py.detach(|| {
+        let tokens = plan.gather(rows, width as usize, pad)?;
+        let item = Arc::new(Field::new("item", DataType::Int32, true));
+        FixedSizeListArray::try_new(item, width, Arc::new(Int32Array::from(tokens)), None)
+            .map(|array| Arc::new(array) as ArrayRef)
+            .map_err(|error| PyValueError::new_err(error.to_string()))
+    })?;
+    to_python(py, &out)
+}
+
+fn positions(lengths: &ListArray, width: usize, multiple: usize) -> PyResult<Vec<i32>> {
+    let values = lengths
+        .values()
+        .as_any()
+        .downcast_ref::<Int32Array>()
+        .filter(|values| values.null_count() == 0 && lengths.null_count() == 0)
+        .ok_or_else(|| PyValueError::new_err("document_lengths must be list<int32> without nulls"))?
+        .values();
+    let (mut out, _) = plane_buffer(lengths.len(), width)?;
+    for (row, bounds) in lengths.value_offsets().windows(2).enumerate() {
+        let documents = usize::try_from(bounds[0])
+            .ok()
+            .zip(usize::try_from(bounds[1]).ok())
+            .and_then(|(from, to)| values.get(from..to))
+            .ok_or_else(|| PyValueError::new_err(format!("sequence {row}: broken list offsets")))?;
+        let mut left = width;
+        for &length in documents {
+            let slot = usize::try_from(length)
+                .ok()
+                .filter(|&length| length > 0 && length <= left)
+                .map(|length| length.div_ceil(multiple) * multiple)
+                .filter(|&slot| slot <= left)
+                .ok_or_else(|| {
+                    PyValueError::new_err(format!(
+                        "sequence {row}: a document of {length} tokens in the {left} that are left of {width}"
+                    ))
+                })?;
+            out.extend(0..slot as i32);
+            left -= slot;
+        }
+        out.extend(0..left as i32);
+    }
+    Ok(out)
+}
+
+#[pyfunction]
+#[pyo3(signature = (document_lengths, sequence_length, *, pad_documents_to = 1))]
+fn sequence_positions<'py>(
+    py: Python<'py>,
+    document_lengths: &Bound<'py, PyAny>,
+    sequence_length: i64,
+    pad_documents_to: i64,
+) -> PyResult<Bound<'py, PyAny>> {
+    let width = width(sequence_length)?;
+    if !(1..=sequence_length).contains(&pad_documents_to) {
+        return Err(PyValueError::new_err(format!(
+            "pad_documents_to {pad_documents_to} is not in 1..={sequence_length}"
+        )));
+    }
+    let array = make_array(ArrayData::from_pyarrow_bound(document_lengths)?);
+    let lengths = array.as_any().downcast_ref::<ListArray>().ok_or_else(|| {
+        PyTypeError::new_err(format!("expected list<int32>, got {}", array.data_type()))
+    })?;
+    let out = py.detach(|| positions(lengths, width as usize, pad_documents_to as usize))?;
+    let out: ArrayRef = Arc::new(Int32Array::from(out));
+    to_python(py, &out)
+}
+
+/// A streaming XXH3-128, for files that are read or written in parts.
+#[pyclass(module = "curate_kernels")]
+struct Checksum {
+    state: Xxh3,
+}
+
+#[pymethods]
+impl Checksum {
+    #[new]
+    fn new() -> Self {
+        Self { state: Xxh3::new() }
+    }
+
+    fn update(&mut self, py: Python<'_>, data: &[u8]) {
+        let state = &mut self.state;
+        py.detach(|| state.update(data));
+    }
+
+    fn digest(&self) -> String {
+        format!("xxh3_128:{:032x}", self.state.digest128())
+    }
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Checksum>()?;
+    module.add_function(wrap_pyfunction!(gather_planes, module)?)?;
+    module.add_function(wrap_pyfunction!(sequence_positions, module)?)
 }

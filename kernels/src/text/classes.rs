@@ -1,0 +1,164 @@
+//! What each character is, in one table look-up.
+//!
+//! A 16-bit entry per character of the basic plane (128 KiB, built once in a few milliseconds, and
+//! in practice a few cache lines of it are hot, as a text stays within a few blocks). Characters
+//! beyond the basic plane are classified on the spot.
+
+use std::sync::OnceLock;
+
+use unicode_normalization::IsNormalized;
+use unicode_normalization::char::{canonical_combining_class, is_combining_mark};
+use unicode_normalization::is_nfc_quick;
+
+pub const ALPHA: u16 = 1; // Unicode Alphabetic
+pub const NUMERIC: u16 = 1 << 1; // general category N*
+pub const SPACE: u16 = 1 << 2; // what Python's str.isspace accepts
+pub const UPPER: u16 = 1 << 3;
+pub const LOWER: u16 = 1 << 4;
+pub const MARK: u16 = 1 << 5; // combining mark, or a joiner or variation selector
+pub const PUNCTUATION: u16 = 1 << 6; // a token of these alone is no word
+pub const STABLE: u16 = 1 << 7; // a starter that NFC keeps and never joins to what precedes it
+pub const MATHS: u16 = 1 << 8; // mathematical operators and alphanumerics, not ASCII
+pub const BREAK: u16 = 1 << 9; // ends a line for Python's str.splitlines
+pub const SINGLE: u16 = 1 << 10; // a word by itself: Han ideograph, hiragana
+pub const SYLLABLE: u16 = 1 << 11; // begins a word: base letter of Thai, Lao, Khmer, Burmese
+pub const BINDS: u16 = 1 << 12; // the next base letter does not begin a word
+pub const SYMBOL: u16 = 1 << 13; // a token by itself, wherever it stands: emoji, CJK punctuation
+pub const AFFIX: u16 = 1 << 14; // a token of its own at either edge of a chunk: brackets, quotes
+pub const DASH: u16 = 1 << 15; // en dash, em dash, tilde, hyphen: splits between letters
+
+pub struct Classes {
+    plane: Box<[u16]>,
+}
+
+impl Classes {
+    /// The table, built on first use.
+    pub fn get() -> &'static Classes {
+        static TABLE: OnceLock<Classes> = OnceLock::new();
+        TABLE.get_or_init(|| Classes {
+            plane: (0..=0xFFFFu32)
+                .map(|code| char::from_u32(code).map_or(0, classify))
+                .collect(),
+        })
+    }
+
+    #[inline]
+    pub fn of(&self, c: char) -> u16 {
+        match self.plane.get(c as usize) {
+            Some(&class) => class,
+            None => classify(c),
+        }
+    }
+
+    #[inline]
+    pub fn of_byte(&self, b: u8) -> u16 {
+        self.plane[b as usize & 0x7F]
+    }
+}
+
+fn classify(c: char) -> u16 {
+    let mut class = 0;
+    let mut set = |flag: u16, on: bool| class |= if on { flag } else { 0 };
+    let code = c as u32;
+    let mark = is_combining_mark(c) || matches!(code, 0x200C | 0x200D | 0xFE00..=0xFE0F);
+    let space = c.is_whitespace() || matches!(code, 0x1C..=0x1F);
+    let word = c.is_alphanumeric() || mark;
+    let affix = matches!(
+        c,
+        ',' | ':' | ';' | '!' | '?' | '(' | ')' | '[' | ']' | '{' | '}'
+    ) || matches!(c, '<' | '>' | '_' | '#' | '*' | '&' | '\'' | '"' | '`')
+        || matches!(c, '¿' | '؟' | '¡' | '·' | '،' | '۔' | '؛' | '٪' | '।')
+        || matches!(c, '‘' | '’' | '‚' | '“' | '”' | '„' | '«' | '»' | '´');
+    let symbol = code >= 0x2000
+        && !(word || space || affix)
+        && !matches!(code, 0x200B | 0x2010..=0x2014 | 0x2060..=0x206F | 0xD800..=0xF8FF | 0xFEFF)
+        && code < 0xE0000;
+    let maths = matches!(code,
+        0xAC | 0xB1 | 0xD7 | 0xF7 | 0x2200..=0x22FF | 0x27C0..=0x27EF | 0x2980..=0x2AFF
+        | 0x1D400..=0x1D7FF);
+    set(ALPHA, c.is_alphabetic());
+    set(NUMERIC, c.is_numeric());
+    set(SPACE, space);
+    set(UPPER, c.is_uppercase());
+    set(LOWER, c.is_lowercase());
+    set(MARK, mark);
+    set(PUNCTUATION, punctuation(c));
+    set(
+        STABLE,
+        canonical_combining_class(c) == 0 && is_nfc_quick([c].into_iter()) == IsNormalized::Yes,
+    );
+    set(MATHS, maths);
+    set(
+        BREAK,
+        matches!(code, 0x0A..=0x0D | 0x1C..=0x1E | 0x85 | 0x2028 | 0x2029),
+    );
+    set(SINGLE, single(code));
+    set(SYLLABLE, syllable(code));
+    set(
+        BINDS,
+        matches!(code, 0x0E40..=0x0E44 | 0x0EC0..=0x0EC4 | 0x17D2 | 0x1039),
+    );
+    set(SYMBOL, symbol);
+    set(AFFIX, affix);
+    set(DASH, matches!(c, '-' | '–' | '—' | '~'));
+    class
+}
+
+/// Han ideographs (every block of them) and hiragana, whose words no dictionary-free rule finds.
+fn single(code: u32) -> bool {
+    matches!(code,
+        0x3005 | 0x3007 | 0x3041..=0x3096 | 0x309D..=0x309F | 0x3400..=0x4DBF | 0x4E00..=0x9FFF
+        | 0xF900..=0xFAFF | 0x20000..=0x323AF)
+}
+
+/// Letters that open an orthographic syllable: consonants and leading or independent vowels.
+fn syllable(code: u32) -> bool {
+    matches!(code,
+        0x0E01..=0x0E2E | 0x0E40..=0x0E44       // Thai
+        | 0x0E81..=0x0EAE | 0x0EC0..=0x0EC4 | 0x0EDC..=0x0EDF // Lao
+        | 0x1000..=0x102A | 0x103F | 0x104E     // Burmese
+        | 0x1780..=0x17B3) // Khmer
+}
+
+/// Characters that make no word: ASCII punctuation, C0 and C1 controls but tab and newline, and the
+/// punctuation marks of other scripts. Emoji and mathematical signs are not among them, as in
+/// datatrove's set, so that a token of one counts as a word.
+fn punctuation(c: char) -> bool {
+    let code = c as u32;
+    c.is_ascii_punctuation()
+        || (c.is_control() && !matches!(c, '\t' | '\n'))
+        || matches!(code,
+            0xA1 | 0xA7 | 0xAB | 0xB4 | 0xB6 | 0xB7 | 0xBB | 0xBF | 0x055A..=0x055F | 0x0589
+            | 0x05BE | 0x05F3 | 0x05F4 | 0x060C | 0x061B | 0x061F | 0x066A..=0x066D | 0x06D4
+            | 0x0964 | 0x0965 | 0x0E2F | 0x0E5A | 0x0E5B | 0x0F0B..=0x0F12 | 0x104A | 0x104B
+            | 0x1362..=0x1368 | 0x17D4..=0x17DA | 0x200B | 0x2010..=0x2027 | 0x2030..=0x205E
+            | 0x2236 | 0x2501 | 0x25BA | 0x3001..=0x3003 | 0x3008..=0x3011 | 0x3014..=0x301F
+            | 0x30FB | 0xFE30..=0xFE4F | 0xFE50..=0xFE6B | 0xFEFF | 0xFF01..=0xFF0F
+            | 0xFF1A..=0xFF20 | 0xFF3B..=0xFF40 | 0xFF5B..=0xFF65)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_agrees_with_the_rule() {
+        for code in 0..=0x1FFFFu32 {
+            if let Some(c) = char::from_u32(code) {
+                assert_eq!(Classes::get().of(c), classify(c), "U+{code:04X}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_character_is_at_most_one_kind_of_token() {
+        for c in (0..0x3_0000u32).filter_map(char::from_u32) {
+            let class = classify(c);
+            let kinds = [SINGLE, SYLLABLE, SYMBOL, AFFIX, SPACE];
+            assert!(
+                kinds.iter().filter(|kind| class & **kind != 0).count() <= 1,
+                "{c:?}"
+            );
+        }
+    }
+}

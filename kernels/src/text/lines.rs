@@ -1,0 +1,198 @@
+//! Everything counted per line or per paragraph.
+//!
+//! Three ways to cut, each as its rule has it: Python's `splitlines` (bullets, ellipses, line
+//! lengths), runs of newlines over the text as it stands (repeated lines), and runs of two and more
+//! newlines over the stripped text (repeated paragraphs). Two passes over the bytes in all.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::classes::{Classes, SPACE};
+use super::repetition::{FirstSeen, duplicates};
+
+const SHORT_LINE: u32 = 30; // FineWeb, section 3.6
+
+/// Line counts of one text; lengths and sums are in characters.
+#[derive(Debug, Default, PartialEq)]
+pub struct Lines {
+    pub lines: u64,
+    pub longest: u64,
+    pub total: u64,
+    pub bullets: u64,
+    pub ellipses: u64,
+    /// Items between runs of newlines, their later copies and the characters of these.
+    pub items: u64,
+    pub duplicate_items: (u64, u64),
+    pub paragraphs: u64,
+    pub duplicate_paragraphs: (u64, u64),
+    /// Of the items that are not blank: how many, ended by a full stop or the like, short, and the
+    /// characters of later copies.
+    pub filled: u64,
+    pub ended: u64,
+    pub short: u64,
+    pub duplicate_filled_chars: u64,
+    pub newlines: u64,
+}
+
+/// Buffers reused between texts.
+#[derive(Default)]
+pub struct LineScratch {
+    hashes: Vec<u64>,
+    chars: Vec<u32>,
+    blank: Vec<bool>,
+    seen: FirstSeen,
+}
+
+/// Measure `text`, whose `str.splitlines` characters are at `breaks`.
+pub fn measure(text: &str, breaks: &[usize], ascii: bool, scratch: &mut LineScratch) -> Lines {
+    let mut out = Lines::default();
+    split_lines(text, breaks, ascii, &mut out);
+    newline_items(text, breaks, ascii, &mut out, scratch);
+    paragraphs(text, breaks, ascii, &mut out, scratch);
+    out
+}
+
+fn length(part: &str, ascii: bool) -> u32 {
+    if ascii {
+        part.len() as u32
+    } else {
+        part.chars().count() as u32
+    }
+}
+
+fn split_lines(text: &str, breaks: &[usize], ascii: bool, out: &mut Lines) {
+    let bytes = text.as_bytes();
+    let mut start = 0;
+    for &at in breaks.iter().chain([&text.len()]) {
+        if bytes.get(at) == Some(&b'\n') && at > 0 && bytes[at - 1] == b'\r' {
+            start = at + 1; // the second half of CRLF
+            continue;
+        }
+        if at == text.len() && start == at {
+            break; // a final line end opens no line
+        }
+        let line = &text[start..at];
+        let chars = u64::from(length(line, ascii));
+        out.lines += 1;
+        out.longest = out.longest.max(chars);
+        out.total += chars;
+        out.bullets += u64::from(strip_start(line).starts_with(['•', '-']));
+        let end = strip_end(line);
+        out.ellipses += u64::from(end.ends_with("...") || end.ends_with('…'));
+        start = at + text[at..].chars().next().map_or(0, char::len_utf8);
+    }
+}
+
+fn newline_items(
+    text: &str,
+    breaks: &[usize],
+    ascii: bool,
+    out: &mut Lines,
+    scratch: &mut LineScratch,
+) {
+    scratch.clear();
+    let bytes = text.as_bytes();
+    let mut start = 0;
+    let newlines = breaks.iter().filter(|&&at| bytes[at] == b'\n');
+    for &at in newlines.chain([&text.len()]) {
+        let inside_run = at > 0 && at == start && bytes[at - 1] == b'\n' && at < text.len();
+        out.newlines += u64::from(at < text.len());
+        if !inside_run {
+            let line = &text[start..at];
+            let chars = length(line, ascii);
+            let blank = strip_start(line).is_empty();
+            scratch.add(line, chars, blank);
+            if !blank {
+                out.filled += 1;
+                out.ended += u64::from(line.ends_with(sentence_terminal));
+                out.short += u64::from(chars <= SHORT_LINE);
+            }
+        }
+        start = at + 1;
+    }
+    out.items = scratch.hashes.len() as u64;
+    out.duplicate_items = duplicates(&mut scratch.seen, &scratch.hashes, &scratch.chars);
+    out.duplicate_filled_chars = (0..scratch.hashes.len())
+        .filter(|&item| scratch.seen.first[item] as usize != item && !scratch.blank[item])
+        .map(|item| u64::from(scratch.chars[item]))
+        .sum();
+}
+
+fn paragraphs(
+    text: &str,
+    breaks: &[usize],
+    ascii: bool,
+    out: &mut Lines,
+    scratch: &mut LineScratch,
+) {
+    scratch.clear();
+    let bytes = text.as_bytes();
+    let from = text.len() - strip_start(text).len();
+    let to = from + strip_end(&text[from..]).len();
+    let mut start = from;
+    let mut at = breaks.partition_point(|&at| at < from);
+    while at < breaks.len() && breaks[at] < to {
+        let first = breaks[at];
+        let mut run = 0;
+        while at < breaks.len() && breaks[at] == first + run && bytes[breaks[at]] == b'\n' {
+            (at, run) = (at + 1, run + 1);
+        }
+        if run >= 2 {
+            let part = &text[start..first];
+            scratch.add(part, length(part, ascii), false);
+            start = first + run;
+        }
+        at += usize::from(run == 0);
+    }
+    let part = &text[start..to];
+    scratch.add(part, length(part, ascii), false);
+    out.paragraphs = scratch.hashes.len() as u64;
+    out.duplicate_paragraphs = duplicates(&mut scratch.seen, &scratch.hashes, &scratch.chars);
+}
+
+impl LineScratch {
+    fn clear(&mut self) {
+        self.hashes.clear();
+        self.chars.clear();
+        self.blank.clear();
+    }
+
+    fn add(&mut self, part: &str, chars: u32, blank: bool) {
+        self.hashes.push(xxh3_64(part.as_bytes()));
+        self.chars.push(chars);
+        self.blank.push(blank);
+    }
+}
+
+fn is_space(c: char) -> bool {
+    Classes::get().of(c) & SPACE != 0
+}
+
+fn strip_start(text: &str) -> &str {
+    text.trim_start_matches(is_space)
+}
+
+fn strip_end(text: &str) -> &str {
+    text.trim_end_matches(is_space)
+}
+
+/// The Unicode property Sentence_Terminal, which FineWeb's rule on line ends uses.
+fn sentence_terminal(c: char) -> bool {
+    if c.is_ascii() {
+        return matches!(c, '.' | '!' | '?');
+    }
+    matches!(c as u32,
+        0x0589 | 0x061D..=0x061F | 0x06D4 | 0x0700..=0x0702 | 0x07F9 | 0x0837 | 0x0839
+        | 0x083D | 0x083E | 0x0964 | 0x0965 | 0x104A | 0x104B | 0x1362 | 0x1367 | 0x1368 | 0x166E
+        | 0x1735 | 0x1736 | 0x17D4 | 0x17D5 | 0x1803 | 0x1809 | 0x1944 | 0x1945 | 0x1AA8..=0x1AAB
+        | 0x1B5A | 0x1B5B | 0x1B5E | 0x1B5F | 0x1B7D..=0x1B7F | 0x1C3B | 0x1C3C | 0x1C7E | 0x1C7F
+        | 0x203C | 0x203D | 0x2047..=0x2049 | 0x2CF9..=0x2CFB | 0x2E2E | 0x2E3C | 0x2E53 | 0x2E54
+        | 0x3002 | 0xA4FF | 0xA60E | 0xA60F | 0xA6F3 | 0xA6F7 | 0xA876 | 0xA877 | 0xA8CE | 0xA8CF
+        | 0xA92F | 0xA9C8 | 0xA9C9 | 0xAA5D..=0xAA5F | 0xAAF0 | 0xAAF1 | 0xABEB | 0xFE12 | 0xFE15
+        | 0xFE16 | 0xFE52 | 0xFE56 | 0xFE57 | 0xFF01 | 0xFF0E | 0xFF1F | 0xFF61 | 0x10A56 | 0x10A57
+        | 0x10F55..=0x10F59 | 0x10F86..=0x10F89 | 0x11047 | 0x11048 | 0x110BE..=0x110C1
+        | 0x11141..=0x11143 | 0x111C5 | 0x111C6 | 0x111CD | 0x111DE | 0x111DF | 0x11238 | 0x11239
+        | 0x1123B | 0x1123C | 0x112A9 | 0x1144B | 0x1144C | 0x115C2 | 0x115C3 | 0x115C9..=0x115D7
+        | 0x11641 | 0x11642 | 0x1173C..=0x1173E | 0x11944 | 0x11946 | 0x11A42 | 0x11A43 | 0x11A9B
+        | 0x11A9C | 0x11C41 | 0x11C42 | 0x11EF7 | 0x11EF8 | 0x11F43 | 0x11F44 | 0x16A6E | 0x16A6F
+        | 0x16AF5 | 0x16B37 | 0x16B38 | 0x16B44 | 0x16E98 | 0x1BC9F | 0x1DA88)
+}

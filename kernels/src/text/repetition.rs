@@ -1,0 +1,235 @@
+//! Repeated lines, paragraphs and word n-grams, as datatrove counts them for the Gopher rules.
+//!
+//! Everything is compared by 64-bit hash, never as a string: two different lines of a text of n
+//! lines are taken for one with odds below n^2 / 2^65 (a text of a million words: 3e-8). An n-gram's
+//! hash is a polynomial of its words' hashes, so each n costs one multiplication per word.
+//!
+//! An n-gram can only occur twice where both (n-1)-grams inside it do. So 2-grams are counted for
+//! every position and each longer n only where the shorter one repeated: English prose pays for one
+//! table pass instead of nine. A text that repeats everywhere pays for nine and stays linear.
+//! Memory: 32 bytes per token.
+
+const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15 | 2; // odd, and 3 modulo 4: M - 1 loses one bit
+const EMPTY: u32 = u32::MAX;
+
+/// Finds equal hashes: an open-addressing table of positions, reused between texts.
+#[derive(Default)]
+pub struct FirstSeen {
+    slots: Vec<u32>,
+    /// For every item, the index of the first item with the same hash.
+    pub first: Vec<u32>,
+}
+
+impl FirstSeen {
+    /// Fill `first` for `hashes`; at most 2^32 - 1 of them.
+    pub fn find(&mut self, hashes: &[u64]) {
+        let capacity = (hashes.len() * 2).next_power_of_two().max(2);
+        let shift = 64 - capacity.trailing_zeros();
+        self.slots.clear();
+        self.slots.resize(capacity, EMPTY);
+        self.first.clear();
+        self.first
+            .extend(hashes.iter().enumerate().map(|(item, &hash)| {
+                let mut slot = (mix(hash) >> shift) as usize;
+                loop {
+                    match self.slots[slot] {
+                        EMPTY => {
+                            self.slots[slot] = item as u32;
+                            return item as u32;
+                        }
+                        other if hashes[other as usize] == hash => return other,
+                        _ => slot = (slot + 1) & (capacity - 1),
+                    }
+                }
+            }));
+    }
+}
+
+#[inline]
+fn mix(hash: u64) -> u64 {
+    (hash ^ (hash >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9)
+}
+
+/// Later copies among items: how many there are, and their characters.
+pub fn duplicates(seen: &mut FirstSeen, hashes: &[u64], chars: &[u32]) -> (u64, u64) {
+    seen.find(hashes);
+    seen.first
+        .iter()
+        .zip(chars)
+        .enumerate()
+        .filter(|(item, (first, _))| *item != **first as usize)
+        .fold((0, 0), |(count, sum), (_, (_, &chars))| {
+            (count + 1, sum + u64::from(chars))
+        })
+}
+
+/// The n-gram counts of one text, in characters.
+#[derive(Debug, Default, PartialEq)]
+pub struct Repetition {
+    /// For n = 2, 3, 4: characters of the most frequent n-gram, words joined by one space, times its
+    /// count; the first seen among equals, and a count of one counts.
+    pub top: [u64; 3],
+    /// For n = 5 to 10: characters of n-grams seen before, going left to right and jumping over each.
+    pub duplicate: [u64; 6],
+}
+
+#[derive(Default)]
+pub struct Ngrams {
+    seen: FirstSeen,
+    prefix: Vec<u64>,
+    positions: Vec<u32>,
+    hashes: Vec<u64>,
+    counts: Vec<u32>,
+    repeated: Vec<(u32, u32)>, // position of a repeated n-gram, and its first occurrence's index
+}
+
+impl Ngrams {
+    /// Count the n-grams of the tokens with these hashes and lengths in characters.
+    pub fn count(&mut self, words: &[u64], chars: &[u32]) -> Repetition {
+        let mut out = Repetition::default();
+        self.prefix.clear();
+        self.prefix.reserve(words.len() + 1);
+        self.prefix.push(0);
+        let mut sum = 0u64;
+        for &word in words {
+            sum = sum.wrapping_mul(MULTIPLIER).wrapping_add(word);
+            self.prefix.push(sum);
+        }
+        let mut power = MULTIPLIER;
+        for n in 2..=10usize {
+            if words.len() < n {
+                break;
+            }
+            power = power.wrapping_mul(MULTIPLIER);
+            self.candidates(n, words.len());
+            self.hash(n, power);
+            self.seen.find(&self.hashes);
+            let (best, count) = self.tally();
+            if n <= 4 {
+                let letters: u64 = chars[best..best + n].iter().map(|&c| u64::from(c)).sum();
+                out.top[n - 2] = (letters + n as u64 - 1) * u64::from(count);
+            } else {
+                out.duplicate[n - 5] = self.greedy(n, chars);
+            }
+        }
+        out
+    }
+
+    /// Positions at which an n-gram may repeat: all for n = 2, then those of two neighbouring
+    /// repeated (n-1)-grams.
+    fn candidates(&mut self, n: usize, words: usize) {
+        self.positions.clear();
+        if n == 2 {
+            self.positions.extend(0..(words - 1) as u32);
+        } else {
+            let pairs = self.repeated.windows(2);
+            self.positions.extend(
+                pairs
+                    .filter(|pair| pair[0].0 + 1 == pair[1].0)
+                    .map(|pair| pair[0].0),
+            );
+        }
+    }
+
+    fn hash(&mut self, n: usize, power: u64) {
+        self.hashes.clear();
+        let prefix = &self.prefix;
+        self.hashes.extend(self.positions.iter().map(|&at| {
+            let at = at as usize;
+            prefix[at + n].wrapping_sub(prefix[at].wrapping_mul(power))
+        }));
+    }
+
+    /// Count the candidates and list the repeated ones; position and count of the top n-gram.
+    fn tally(&mut self) -> (usize, u32) {
+        self.counts.clear();
+        self.counts.resize(self.positions.len(), 0);
+        for &first in &self.seen.first {
+            self.counts[first as usize] += 1;
+        }
+        self.repeated.clear();
+        let mut top = (0, 1);
+        for (item, &first) in self.seen.first.iter().enumerate() {
+            let count = self.counts[first as usize];
+            if count > 1 {
+                self.repeated.push((self.positions[item], first));
+                if count > top.1 {
+                    top = (self.positions[item] as usize, count);
+                }
+            }
+        }
+        top
+    }
+
+    fn greedy(&mut self, n: usize, chars: &[u32]) -> u64 {
+        let (mut sum, mut resume) = (0, 0);
+        for &(position, first) in &self.repeated {
+            let position = position as usize;
+            if position < resume {
+                continue;
+            }
+            let visited = &mut self.counts[first as usize];
+            if *visited == EMPTY {
+                sum += chars[position..position + n]
+                    .iter()
+                    .map(|&c| u64::from(c))
+                    .sum::<u64>();
+                resume = position + n;
+            } else {
+                *visited = EMPTY;
+            }
+        }
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::{HashMap, HashSet};
+
+    /// The definitions, word for word, over strings.
+    fn reference(words: &[String]) -> Repetition {
+        let mut out = Repetition::default();
+        for n in 2..=4.min(words.len()) {
+            let mut counts: HashMap<String, (usize, usize)> = HashMap::new();
+            for (at, gram) in words.windows(n).enumerate() {
+                counts.entry(gram.join(" ")).or_insert((at, 0)).1 += 1;
+            }
+            let top = counts
+                .iter()
+                .max_by_key(|(_, (at, count))| (*count, usize::MAX - at));
+            out.top[n - 2] = top.map_or(0, |(gram, (_, count))| gram.len() * count) as u64;
+        }
+        for n in 5..=10 {
+            let (mut seen, mut at) = (HashSet::new(), 0);
+            while at + n <= words.len() {
+                let gram = words[at..at + n].join(" ");
+                let letters: usize = words[at..at + n].iter().map(String::len).sum();
+                if seen.insert(gram) {
+                    at += 1;
+                } else {
+                    out.duplicate[n - 5] += letters as u64;
+                    at += n;
+                }
+            }
+        }
+        out
+    }
+
+    fn hash(word: &str) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(word.as_bytes())
+    }
+
+    proptest! {
+        #[test]
+        fn counts_are_those_of_the_definition(words in prop::collection::vec("[a-c]{1,2}", 0..120),
+                                              copies in 1..4usize) {
+            let words: Vec<String> = words.iter().cloned().cycle().take(words.len() * copies).collect();
+            let hashes: Vec<u64> = words.iter().map(|word| hash(word)).collect();
+            let chars: Vec<u32> = words.iter().map(|word| word.len() as u32).collect();
+            prop_assert_eq!(Ngrams::default().count(&hashes, &chars), reference(&words));
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! Words, by rule and without a dictionary, in one pass.
+//!
+//! White space separates chunks; a chunk of plain letters, with at most one mark of punctuation
+//! behind it, is done at once (some 95 % of English). Any other chunk goes the way of spaCy's blank
+//! English tokenizer, after which the thresholds of the Gopher rules in datatrove were set:
+//! * marks of punctuation come off both ends, one token each; two or more dots are one ellipsis;
+//! * `n't 's 'm 're 've 'll 'd` are tokens of their own, other apostrophes stay inside a word;
+//! * inside, a hyphen or dash splits between letters, `: < > = /` before a letter, a comma between
+//!   letters, a dot between a small and a capital letter, `+ - * ^` between digits;
+//! * numbers (`1,000.5`), abbreviations of single letters (`U.S.`, `e.g.`) and addresses stay whole.
+//!
+//! Scripts written without spaces: a Han ideograph or hiragana is a word; katakana and Hangul go by
+//! runs; Thai, Lao, Khmer and Burmese by orthographic syllable. Emoji and CJK punctuation are tokens
+//! by themselves. Time is linear in the bytes for every input: no step looks back.
+
+use super::classes::*;
+
+/// Takes what the segmenter finds, in text order.
+pub trait Sink {
+    /// A token; `letters` says that it is ASCII letters only.
+    fn token(&mut self, start: usize, end: usize, letters: bool);
+    /// A character at which Python's `str.splitlines` would end a line, by its byte offset.
+    fn line_break(&mut self, at: usize);
+}
+
+const LETTERS: u8 = 1;
+const BLANK: u8 = 2;
+const TRAILING: u8 = 4; // punctuation that comes off the end of letters without further ado
+
+const ASCII: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut b = 0;
+    while b < 128 {
+        let byte = b as u8;
+        if byte.is_ascii_alphabetic() {
+            table[b] = LETTERS;
+        } else if byte == b' ' || (byte >= 0x09 && byte <= 0x0D) || (byte >= 0x1C && byte <= 0x1F) {
+            table[b] = BLANK;
+        } else if matches!(byte, b',' | b'.' | b';' | b':' | b'!' | b'?' | b')' | b'"') {
+            table[b] = TRAILING;
+        }
+        b += 1;
+    }
+    table
+};
+
+/// Segment `text` into `sink`. `suffixes` is scratch, reused between calls.
+pub fn segment(text: &str, suffixes: &mut Vec<(usize, usize)>, sink: &mut impl Sink) {
+    let bytes = text.as_bytes();
+    let mut chunks = Chunks {
+        text,
+        bytes,
+        classes: Classes::get(),
+        suffixes,
+        sink,
+    };
+    let mut at = 0;
+    while at < bytes.len() {
+        let byte = bytes[at];
+        if ASCII[byte as usize] & BLANK != 0 {
+            if byte != b' ' && byte != b'\t' && byte != 0x1F {
+                chunks.sink.line_break(at);
+            }
+            at += 1;
+            continue;
+        }
+        let start = at;
+        while at < bytes.len() && ASCII[bytes[at] as usize] & LETTERS != 0 {
+            at += 1;
+        }
+        let kind = |at: usize| bytes.get(at).map_or(BLANK, |&b| ASCII[b as usize]);
+        if at > start && kind(at) & BLANK != 0 {
+            chunks.sink.token(start, at, true);
+        } else if at > start + 1 && kind(at) & TRAILING != 0 && kind(at + 1) & BLANK != 0 {
+            if bytes[at] == b'.' && !strips_dot(bytes[at - 2], bytes[at - 1]) {
+                chunks.sink.token(start, at + 1, false);
+            } else {
+                chunks.sink.token(start, at, true);
+                chunks.sink.token(at, at + 1, false);
+            }
+            at += 1;
+        } else {
+            at = chunks.chunk(start, at);
+        }
+    }
+}
+
+/// Whether a dot after ASCII letters is a token of its own: not after a lone capital.
+fn strips_dot(before: u8, last: u8) -> bool {
+    last.is_ascii_lowercase() || before.is_ascii_uppercase()
+}
+
+struct Chunks<'a, S: Sink> {
+    text: &'a str,
+    bytes: &'a [u8],
+    classes: &'static Classes,
+    suffixes: &'a mut Vec<(usize, usize)>,
+    sink: &'a mut S,
+}
+
+impl<S: Sink> Chunks<'_, S> {
+    /// The character at `at` and its class; a space past the end.
+    #[inline]
+    fn peek(&self, at: usize) -> (char, u16) {
+        match self.bytes.get(at) {
+            Some(&b) if b < 0x80 => (b as char, self.classes.of_byte(b)),
+            Some(_) => self.text[at..]
+                .chars()
+                .next()
+                .map_or((' ', SPACE), |c| (c, self.classes.of(c))),
+            None => (' ', SPACE),
+        }
+    }
+
+    /// The character that ends at `end`, not before `start`; a space if there is none.
+    #[inline]
+    fn last(&self, start: usize, end: usize) -> (char, u16) {
+        if end <= start {
+            return (' ', SPACE);
+        }
+        match self.bytes[end - 1] {
+            b if b < 0x80 => (b as char, self.classes.of_byte(b)),
+            _ => self.text[start..end]
+                .chars()
+                .next_back()
+                .map_or((' ', SPACE), |c| (c, self.classes.of(c))),
+        }
+    }
+
+    /// Everything up to the next white space, known to be letters before `at`; returns its end.
+    fn chunk(&mut self, start: usize, mut at: usize) -> usize {
+        let mut open = start; // start of the part not yet handed on
+        let mut binds = false;
+        while at < self.bytes.len() {
+            let byte = self.bytes[at];
+            if byte < 0x80 {
+                if ASCII[byte as usize] & BLANK != 0 {
+                    break;
+                }
+                at += 1;
+                binds = false;
+                continue;
+            }
+            let (c, class) = self.peek(at);
+            let next = at + c.len_utf8();
+            if class & SPACE != 0 {
+                self.affixes(open, at);
+                if class & BREAK != 0 {
+                    self.sink.line_break(at);
+                }
+                return next;
+            }
+            if class & (SINGLE | SYMBOL) != 0 {
+                self.affixes(open, at);
+                let mut end = next;
+                while let (mark, MARK) = (self.peek(end).0, self.peek(end).1 & MARK) {
+                    end += mark.len_utf8();
+                }
+                self.sink.token(at, end, false);
+                (open, at) = (end, end);
+                continue;
+            }
+            if class & SYLLABLE != 0 && !binds {
+                self.affixes(open, at);
+                open = at;
+            }
+            binds = class & BINDS != 0;
+            at = next;
+        }
+        self.affixes(open, at);
+        at
+    }
+
+    /// Take punctuation off both ends of `start..end`, then split what is left.
+    fn affixes(&mut self, mut start: usize, mut end: usize) {
+        while start < end {
+            let (c, class) = self.peek(start);
+            let dots = self.dots(start, end);
+            let next = start + c.len_utf8();
+            if dots > 1 {
+                self.sink.token(start, start + dots, false);
+                start += dots;
+            } else if class & AFFIX != 0
+                || matches!(c, '§' | '%' | '=' | '–' | '—' | '$' | '£' | '¥')
+                || (c == '+' && self.peek(next).1 & NUMERIC == 0)
+            {
+                self.sink.token(start, next, false);
+                start = next;
+            } else {
+                break;
+            }
+        }
+        while start < end {
+            let width = self.suffix(start, end);
+            if width == 0 {
+                break;
+            }
+            self.suffixes.push((end - width, end));
+            end -= width;
+        }
+        if start < end {
+            self.infixes(start, end);
+        }
+        while let Some((start, end)) = self.suffixes.pop() {
+            self.sink.token(start, end, false);
+        }
+    }
+
+    /// Bytes of the suffix of `start..end` to take off; 0 for none.
+    fn suffix(&self, start: usize, end: usize) -> usize {
+        let (c, class) = self.last(start, end);
+        let width = c.len_utf8();
+        let rest = end - width;
+        let (before, before_class) = self.last(start, rest);
+        if c == '.' {
+            let dots = self.bytes[start..end]
+                .iter()
+                .rev()
+                .take_while(|&&b| b == b'.')
+                .count();
+            if dots > 1 {
+                return dots;
+            }
+            if rest == start {
+                return 0;
+            }
+            let (second, second_class) = self.last(start, rest - before.len_utf8());
+            let alone = second_class & SPACE != 0 || second == '.';
+            let strips = if before_class & UPPER != 0 {
+                second_class & UPPER != 0
+            } else {
+                before_class & (ALPHA | MARK | NUMERIC) == 0
+                    || !alone
+                    || before_class & NUMERIC != 0
+            };
+            return if strips { 1 } else { 0 };
+        }
+        if class & AFFIX != 0 || matches!(c, '–' | '—') {
+            return width;
+        }
+        if before_class & NUMERIC != 0 && matches!(c, '+' | '%' | '$' | '£' | '€' | '¥') {
+            return width;
+        }
+        if matches!(c, 's' | 'S')
+            && matches!(before, '\'' | '’')
+            && rest - before.len_utf8() > start
+        {
+            return width + before.len_utf8();
+        }
+        if class & ALPHA != 0 && c.is_ascii() && self.bytes[start].is_ascii_digit() {
+            return self.unit(start, end);
+        }
+        0
+    }
+
+    /// Length of a unit of measure directly behind a digit at the end of `start..end`.
+    fn unit(&self, start: usize, end: usize) -> usize {
+        let part = &self.bytes[start..end];
+        let letters = part
+            .iter()
+            .rev()
+            .take(4)
+            .take_while(|b| b.is_ascii_alphabetic())
+            .count();
+        let (number, unit) = part.split_at(part.len() - letters);
+        let known: &[&[u8]] = &[
+            b"km", b"m", b"dm", b"cm", b"mm", b"nm", b"ha", b"ft", b"yd", b"kg", b"g", b"mg", b"t",
+            b"lb", b"oz", b"mph", b"hPa", b"Pa", b"mbar", b"mb", b"MB", b"kb", b"KB", b"gb", b"GB",
+            b"tb", b"TB", b"T", b"G", b"M", b"K", b"am", b"pm",
+        ];
+        let digit = number.last().is_some_and(u8::is_ascii_digit);
+        if digit && known.contains(&unit) {
+            letters
+        } else {
+            0
+        }
+    }
+
+    /// Length of the run of dots at `at`.
+    fn dots(&self, at: usize, end: usize) -> usize {
+        self.bytes[at..end]
+            .iter()
+            .take_while(|&&b| b == b'.')
+            .count()
+    }
+
+    /// Split `start..end`, which has no punctuation at its ends, where the inside asks for it.
+    fn infixes(&mut self, start: usize, end: usize) {
+        let part = &self.bytes[start..end];
+        let ascii_letters = part.iter().all(u8::is_ascii_alphabetic);
+        if ascii_letters || address(part) {
+            self.sink.token(start, end, ascii_letters);
+            return;
+        }
+        let (mut open, mut at) = (start, start);
+        let (mut before, mut before_class) = (' ', SPACE);
+        while at < end {
+            let (c, class) = self.peek(at);
+            let next = at + c.len_utf8();
+            if class & (ALPHA | MARK | NUMERIC) == 0 {
+                let width = self.infix(at, end, before, before_class);
+                if width > 0 && at > open {
+                    self.word(open, at);
+                    self.sink.token(at, at + width, false);
+                    (open, at) = (at + width, at + width);
+                    (before, before_class) = (' ', SPACE);
+                    continue;
+                }
+                // A run of dots or dashes that does not split is passed over as one, else it would
+                // be measured again from each of its characters.
+                let run = self.run(at, end, c).max(next);
+                (before, before_class) = (c, class);
+                at = run;
+                continue;
+            }
+            (before, before_class) = (c, class);
+            at = next;
+        }
+        if open < end {
+            self.word(open, end);
+        }
+    }
+
+    /// End of the run of `c` at `at` if it is a dot or a dash, else `at`.
+    fn run(&self, at: usize, end: usize, c: char) -> usize {
+        match c {
+            '.' | '-' => {
+                at + self.bytes[at..end]
+                    .iter()
+                    .take_while(|&&b| b == c as u8)
+                    .count()
+            }
+            _ => at,
+        }
+    }
+
+    /// Bytes of the infix at `at` to split at; 0 for none.
+    fn infix(&self, at: usize, end: usize, before: char, before_class: u16) -> usize {
+        let (c, class) = self.peek(at);
+        let width = (self.run(at, end, c) - at).max(c.len_utf8());
+        let (after, after_class) = if at + width < end {
+            self.peek(at + width)
+        } else {
+            (' ', SPACE)
+        };
+        let (letter_before, letter_after) = (before_class & ALPHA != 0, after_class & ALPHA != 0);
+        let digit_before = before_class & NUMERIC != 0;
+        let quote = |c: char| matches!(c, '\'' | '"' | '’' | '”' | '“');
+        let splits = match c {
+            '.' if width > 1 => true,
+            '.' => {
+                (before_class & LOWER != 0 || quote(before))
+                    && (after_class & UPPER != 0 || quote(after))
+            }
+            ',' => letter_before && letter_after,
+            ':' | '<' | '>' | '=' | '/' => (letter_before || digit_before) && letter_after,
+            '+' | '*' | '^' => digit_before && (after_class & NUMERIC != 0 || after == '-'),
+            _ if class & DASH != 0 => {
+                (letter_before && letter_after)
+                    || (c == '-' && width == 1 && digit_before && after_class & NUMERIC != 0)
+            }
+            _ => false,
+        };
+        if splits { width } else { 0 }
+    }
+
+    /// A word, with an English clitic as a token of its own.
+    fn word(&mut self, start: usize, end: usize) {
+        let cut = clitic(&self.bytes[start..end]);
+        if cut > 0 && cut < end - start {
+            self.sink.token(start, end - cut, false);
+            self.sink.token(end - cut, end, false);
+        } else {
+            self.sink.token(start, end, false);
+        }
+    }
+}
+
+/// Length of the clitic at the end of a word: `n't`, `'m`, `'re`, `'ve`, `'ll`, `'d`; 0 for none.
+fn clitic(word: &[u8]) -> usize {
+    let letters = word
+        .iter()
+        .rev()
+        .take(3)
+        .take_while(|b| b.is_ascii_alphabetic())
+        .count();
+    let (head, tail) = word.split_at(word.len() - letters);
+    let apostrophe = match head {
+        [.., b'\''] => 1,
+        [.., 0xE2, 0x80, 0x99] => 3,
+        _ => return 0,
+    };
+    match tail {
+        b"t" | b"T" if matches!(head[..head.len() - apostrophe].last(), Some(b'n' | b'N')) => {
+            apostrophe + 2
+        }
+        b"m" | b"M" | b"d" | b"D" | b"re" | b"RE" | b"ve" | b"VE" | b"ll" | b"LL" => {
+            apostrophe + letters
+        }
+        _ => 0,
+    }
+}
+
+/// A web or mail address, as far as its marks tell.
+fn address(part: &[u8]) -> bool {
+    let looked_at = &part[..part.len().min(64)];
+    part.starts_with(b"www.")
+        || looked_at.windows(3).any(|three| three == b"://")
+        || matches!(looked_at.iter().position(|&b| b == b'@'),
+            Some(at) if at > 0 && part[at..].contains(&b'.'))
+}
