@@ -11,7 +11,7 @@ import errno
 import io
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -197,7 +197,8 @@ def publishing(root: str, path: str) -> Iterator[Publication]:
             raise  # not about this file: whatever was being read while it was written
         raise StorageError(f"{url}: cannot be written ({error.strerror})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # its folder is a file: already said above
+            temporary.unlink(missing_ok=True)
     publication.published = sink.describe(path)
 
 
