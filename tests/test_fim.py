@@ -127,7 +127,7 @@ def test_documents_are_assembled_in_prefix_suffix_middle_order() -> None:
 
 @given(st.lists(st.lists(st.integers(3, 99), max_size=5), max_size=12), st.randoms())
 def test_assembly_loses_no_token(pieces: list[list[int]], rng: object) -> None:
-    counts = []
+    counts: list[int] = []
     while (left := len(pieces) - sum(counts)) > 0:
         counts.append(3 if left >= 3 and rng.random() < 0.5 else 1)  # type: ignore[attr-defined]
     offsets = [sum(map(len, pieces[:index])) for index in range(len(pieces) + 1)]

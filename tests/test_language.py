@@ -8,7 +8,7 @@ import math
 import random
 import struct
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,11 +69,11 @@ SCRIPTS += [0xAC00, 0x1F600, 0x20000]
 SEPARATORS = [" ", "\n", "\r", "\t", "\v", "\f", "\0", "  \n"]
 
 
-def strings(values: list[str | None]) -> pa.Array:
+def strings(values: Sequence[str | None]) -> pa.Array:
     return pa.array(values, pa.large_string())
 
 
-def predict(model: LanguageModel, texts: list[str | None]) -> list[tuple[str | None, float | None]]:
+def predict(model: LanguageModel, texts: Sequence[str | None]) -> list[tuple[str | None, float | None]]:
     labels, scores = model.predict(strings(texts))
     return list(zip(labels.cast(pa.string()).to_pylist(), scores.to_pylist(), strict=True))
 
@@ -150,7 +150,7 @@ def test_an_end_of_line_mark_in_the_text_hides_nothing(lid: LanguageModel) -> No
 
 
 def test_a_result_does_not_depend_on_the_batch(lid: LanguageModel) -> None:
-    texts: list[str | None] = [text for text, *_ in GOLDEN] + [None, ""]
+    texts: list[str | None] = [*(text for text, *_ in GOLDEN), None, ""]
     alone = [predict(lid, [text])[0] for text in texts]
     assert predict(lid, texts) == alone
     column = strings(["x", *texts, "y"]).slice(1, len(texts))
@@ -206,7 +206,7 @@ class Recipe:
     def build(self) -> bytes:
         rng = np.random.default_rng(3)
         header = (self.dim, 5, 5, 1, 5, self.word_n, self.loss, 3, self.bucket, self.min_n, self.max_n, 100)
-        kept = rng.permutation(self.bucket)[:20] if self.pruned else []
+        kept: list[int] = rng.permutation(self.bucket)[:20].tolist() if self.pruned else []
         out = struct.pack("<ii12id", 793712314, 12, *header, 1e-4)
         entries = [(word, 0) for word in WORDS] + [(label, 1) for label in LABELS]
         out += struct.pack(

@@ -11,7 +11,7 @@ import os
 import random
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import curate_kernels
@@ -30,7 +30,7 @@ CONTROL = (0, 1, 2)
 BASE_VOCABULARY = 128_000
 
 
-def strings(texts: list[str | None]) -> pa.Array:
+def strings(texts: Sequence[str | None]) -> pa.Array:
     return pa.array(texts, pa.large_string())
 
 
@@ -270,7 +270,7 @@ def small_tokenizer(folder: Path, pre_tokenizer: dict[str, object], **changes: o
     vocabulary = {letter: index for index, letter in enumerate("abcĠĊ")} | {"ab": 5, "<s>": 6}
     model = {"type": "BPE", "vocab": vocabulary, "merges": [["a", "b"]], "dropout": None, "unk_token": None}
     added = {"id": 7, "content": "<end>", "single_word": False, "lstrip": False, "rstrip": False}
-    content = {"version": "1.0", "truncation": None, "padding": None, "normalizer": None}
+    content: dict[str, object] = {"version": "1.0", "truncation": None, "padding": None, "normalizer": None}
     content |= {"added_tokens": [added | {"normalized": False, "special": True}], "post_processor": None}
     content |= {"pre_tokenizer": pre_tokenizer, "decoder": None, "model": model} | changes
     path = folder / "tokenizer.json"
