@@ -91,7 +91,7 @@ def read(preset_or_path: str) -> TokenizerFile:
         near = difflib.get_close_matches(preset_or_path, entries, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"presets are {', '.join(entries)}"
         raise ValueError(
-            f"no tokenizer preset is named {preset_or_path!r}: {hint} (a file goes by its path: .json or .yaml)"
+            f"no tokenizer preset is named {preset_or_path!r}: {hint} (or give a path: .json, .yaml)"
         )
     return _checked(preset_or_path, entries[preset_or_path], PRESETS.parent)
 
