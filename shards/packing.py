@@ -45,9 +45,10 @@ def pack_documents(
     """
     if sequence_length < 1 or pad_documents_to < 1 or sequence_length % pad_documents_to:
         raise ValueError(
-            f"pad_documents_to={pad_documents_to} must be at least 1 and divide sequence_length={sequence_length}"
+            f"pad_documents_to={pad_documents_to} must be at least 1 and divide "
+            f"sequence_length={sequence_length}"
         )
-    sizes = _column(lengths, "lengths", pa.int64())
+    sizes = _column(lengths, "lengths", pa.int64()).astype(np.int64, copy=False)
     keys = _column(order_key, "order_key", pa.float64(), pa.uint64())
     if len(sizes) != len(keys):
         raise ValueError(f"{len(sizes)} lengths but {len(keys)} order keys")
@@ -76,9 +77,7 @@ def pack_documents(
     if len(slot) and int((start + slot).max()) > sequence_length:
         raise ValueError("a packed sequence overflows its length")
     columns = [document[order], offset[order], length[order], sequence, start]
-    arrays = [
-        pa.array(column, field.type, safe=True) for column, field in zip(columns, PIECES, strict=True)
-    ]
+    arrays = [pa.array(column, field.type, safe=True) for column, field in zip(columns, PIECES, strict=True)]
     return pa.Table.from_arrays(arrays, schema=PIECES)
 
 
@@ -99,7 +98,7 @@ def _starts(sequence: NDArray[np.int64], slot: NDArray[np.int64]) -> NDArray[np.
     return before - np.repeat(before[heads], np.diff(heads, append=len(slot)))
 
 
-def _column(array: pa.Array, name: str, *types: pa.DataType) -> NDArray[np.generic]:
+def _column(array: pa.Array, name: str, *types: pa.DataType) -> NDArray[np.int64 | np.float64]:
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     if array.type not in types:
@@ -107,5 +106,5 @@ def _column(array: pa.Array, name: str, *types: pa.DataType) -> NDArray[np.gener
         raise ValueError(f"{name} must be {expected}, got {array.type}")
     if array.null_count:
         raise ValueError(f"{name} holds {array.null_count} nulls")
-    values: NDArray[np.generic] = array.to_numpy(zero_copy_only=False)
+    values: NDArray[np.int64 | np.float64] = array.to_numpy(zero_copy_only=False)
     return values

@@ -269,7 +269,14 @@ fn sequence_positions<'py>(
             "pad_documents_to {pad_documents_to} is not in 1..={sequence_length}"
         )));
     }
-    let array = make_array(ArrayData::from_pyarrow_bound(document_lengths)?);
+    // Arrow checks list offsets on import, with an error of its own.
+    let imported = ArrayData::from_pyarrow_bound(document_lengths).map_err(|error| {
+        if error.is_instance_of::<PyTypeError>(py) {
+            return error;
+        }
+        PyValueError::new_err(format!("document_lengths is broken: {error}"))
+    })?;
+    let array = make_array(imported);
     let lengths = array.as_any().downcast_ref::<ListArray>().ok_or_else(|| {
         PyTypeError::new_err(format!("expected list<int32>, got {}", array.data_type()))
     })?;

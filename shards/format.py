@@ -1,0 +1,121 @@
+"""The packed shard: columns, schema metadata and limits. `docs/shard-format.md` is the specification.
+
+A shard is an Arrow IPC *file*, uncompressed, that any Arrow reader opens. A row is a sequence. Beside its
+`sequence_length` int32 tokens it costs 38 bytes per document and 12 bytes of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+VERSION = "1"
+
+#: Token planes of one record batch, at most (a single longer sequence is a batch of its own).
+BATCH_BYTES = 64 << 20
+
+#: Names of the schema metadata that the format defines begin with this.
+PREFIX = "curate."
+
+
+class ShardError(ValueError):
+    """A shard or manifest that is missing, damaged, or of another version; says which and what to do."""
+
+
+@dataclass(frozen=True)
+class ShardHeader:
+    """What a shard says about itself in its schema metadata. `sources[source_id]` is a source's name."""
+
+    stage: str
+    sequence_length: int
+    batch_sequences: int  # rows of every record batch but the last
+    pad: int  # token id of padding; never that of end-of-text
+    pad_documents_to: int  # a document's slot is its length rounded up to this
+    tokenizer: str  # fingerprint
+    mixture: str
+    sources: tuple[str, ...]
+    layout: str = "contiguous"  # tokens in reading order; a context-parallel rank takes a contiguous slice
+    extra: Mapping[str, str] = field(default_factory=dict)  # the writer's own keys
+
+    def schema(self) -> pa.Schema:
+        """The shard's schema, with this header as its metadata."""
+        own = {
+            "version": VERSION,
+            "stage": self.stage,
+            "sequence_length": str(self.sequence_length),
+            "batch_sequences": str(self.batch_sequences),
+            "pad": str(self.pad),
+            "pad_documents_to": str(self.pad_documents_to),
+            "tokenizer": self.tokenizer,
+            "mixture": self.mixture,
+            "sources": json.dumps(self.sources, ensure_ascii=False),
+            "layout": self.layout,
+        }
+        return shard_schema(self.sequence_length).with_metadata(
+            {PREFIX + name: value for name, value in own.items()} | dict(self.extra)
+        )
+
+
+def shard_schema(sequence_length: int) -> pa.Schema:
+    """The columns of a shard; the lists have one entry per document of the sequence, in its order."""
+    return pa.schema(
+        [
+            # First, so that a record batch's body begins with the token plane.
+            pa.field("tokens", pa.list_(pa.int32(), sequence_length), nullable=False),
+            pa.field("document_lengths", pa.list_(pa.int32()), nullable=False),
+            pa.field("document_ids", pa.list_(pa.binary(16)), nullable=False),
+            pa.field("document_offsets", pa.list_(pa.int64()), nullable=False),
+            pa.field("source_ids", pa.list_(pa.int16()), nullable=False),
+            pa.field("epochs", pa.list_(pa.int16()), nullable=False),
+            pa.field("padding", pa.int32(), nullable=False),
+            pa.field("sum_squared_lengths", pa.int64(), nullable=False),
+        ]
+    )
+
+
+def read_header(schema: pa.Schema, where: str) -> ShardHeader:
+    """The header in a shard's schema; `where` names the file in errors.
+
+    Raises ShardError if the file is no shard, has another format version, or its columns differ.
+    """
+    try:
+        metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+        version = metadata.get(PREFIX + "version")
+        if version is None:
+            raise ShardError(f"{where}: no '{PREFIX}version' in its metadata: not a shard of this project")
+        if version != VERSION:
+            raise ShardError(
+                f"{where}: format version {version!r}, this build reads {VERSION!r}: read it with its own"
+            )
+        own = {
+            name.removeprefix(PREFIX): value for name, value in metadata.items() if name.startswith(PREFIX)
+        }
+        sources = json.loads(own["sources"])
+        if not isinstance(sources, list) or not all(isinstance(name, str) for name in sources):
+            raise ShardError(f"{where}: '{PREFIX}sources' is not a list of names")
+        header = ShardHeader(
+            stage=own["stage"],
+            sequence_length=int(own["sequence_length"]),
+            batch_sequences=int(own["batch_sequences"]),
+            pad=int(own["pad"]),
+            pad_documents_to=int(own["pad_documents_to"]),
+            tokenizer=own["tokenizer"],
+            mixture=own["mixture"],
+            sources=tuple(sources),
+            layout=own["layout"],
+            extra={name: value for name, value in metadata.items() if not name.startswith(PREFIX)},
+        )
+    except KeyError as error:
+        raise ShardError(f"{where}: '{PREFIX}{error.args[0]}' is missing from its metadata") from error
+    except ShardError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise ShardError(f"{where}: broken metadata: {error}") from error
+    if not 0 < header.sequence_length < 1 << 31 or header.batch_sequences < 1 or header.pad_documents_to < 1:
+        raise ShardError(f"{where}: sequence_length, batch_sequences and pad_documents_to must be positive")
+    if not schema.equals(shard_schema(header.sequence_length)):
+        raise ShardError(f"{where}: its columns are not those of format version {VERSION}: {schema.names}")
+    return header
