@@ -4,7 +4,7 @@ Rows go from the file's columns to `RAW` columns as Arrow, without a Python obje
 cannot be used (no text, wrong type, too long, broken line) become single quarantined records, with their row
 number and, in JSON Lines, the byte offset of their line in the uncompressed file.
 
-Locators are `<file>#<id>`, or `<file>#<row>` where a row has no id, or an id that the file has used before.
+Locators are `<file>#<id>`, or `<file>#row=<n>` where a row has no id, or an id that the file has used before.
 
 JSON Lines are parsed by Arrow in blocks of 8 MiB; a block that it refuses (an invalid line, a field of
 mixed type, bytes that are not UTF-8) is parsed again line by line, at about a fifth of the speed.
@@ -57,14 +57,14 @@ class _Table:
         self.seen: set[str] = set()
 
     def name(self, identity: str | None, row: int) -> str:
-        if identity is None or identity in self.seen:
-            return f"{self.path}#{row}"
+        if identity is None or identity in self.seen or identity.startswith("row="):
+            return f"{self.path}#row={row}"
         self.seen.add(identity)
         return f"{self.path}#{identity}"
 
     def quarantine(self, row: int, size: int, reason: str, offset: int | None) -> Record:
         return Record(
-            f"{self.path}#{row}", None, size, self.form, charset=None, error=reason, error_offset=offset
+            f"{self.path}#row={row}", None, size, self.form, charset=None, error=reason, error_offset=offset
         )
 
 
@@ -350,7 +350,7 @@ def _strings(columns: pa.Table, name: str | None) -> pa.Array:
 def _locators(table: _Table, columns: pa.Table, rows: list[int], first: int) -> pa.Array:
     ids = _strings(columns, table.fields.id)
     if ids.null_count == len(ids):
-        return pa.array([f"{table.path}#{first + i}" for i in rows], pa.large_string())
+        return pa.array([f"{table.path}#row={first + i}" for i in rows], pa.large_string())
     identities = ids.to_pylist()
     return pa.array([table.name(identities[i], first + i) for i in rows], pa.large_string())
 

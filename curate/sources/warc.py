@@ -62,7 +62,10 @@ def _documents(stream: BinaryIO, path: str, document_bytes: int) -> Iterator[Rec
                 last = base + record.stream_pos
                 yield from _document(record, path, last, document_bytes)
                 last = -last - 1  # done with: damage that follows is after this record
-            return
+            offset = _unread(stream, base if last == base else _end_of(stream, -last - 1))
+            if offset is None:
+                return
+            yield _damaged(path, offset, "truncated archive")
         except OSError as error:
             offset = last if last >= 0 else _end_of(stream, -last - 1)
             yield _damaged(path, offset, f"damaged archive: {error}")
@@ -192,6 +195,15 @@ def _end_of(stream: BinaryIO, offset: int) -> int:
             return stream.tell() - len(member.unused_data)
         data = stream.read(_WINDOW)
     return stream.tell()
+
+
+def _unread(stream: BinaryIO, offset: int) -> int | None:
+    """`offset` when a record or a part of one is left there after the iterator's silent end, else None."""
+    stream.seek(0)
+    if not stream.read(5).startswith((_GZIP_MEMBER, b"WARC/")):
+        return None  # zstd, lz4: the iterator's word has to do
+    stream.seek(offset)
+    return offset if stream.read(4096).strip(b"\r\n\0 ") else None
 
 
 def _next_record(stream: BinaryIO, offset: int) -> int | None:
