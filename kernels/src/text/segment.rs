@@ -177,7 +177,9 @@ impl<S: Sink> Chunks<'_, S> {
             let (c, class) = self.peek(start);
             let dots = self.dots(start, end);
             let next = start + c.len_utf8();
-            if dots > 1 {
+            if matches!(c, '\'' | '’') && bare_clitic(&self.bytes[next..end]) {
+                break;
+            } else if dots > 1 {
                 self.sink.token(start, start + dots, false);
                 start += dots;
             } else if class & AFFIX != 0
@@ -288,7 +290,7 @@ impl<S: Sink> Chunks<'_, S> {
     fn infixes(&mut self, start: usize, end: usize) {
         let part = &self.bytes[start..end];
         let ascii_letters = part.iter().all(u8::is_ascii_alphabetic);
-        if ascii_letters || address(part) {
+        if ascii_letters || address(part) || part == b"and/or" {
             self.sink.token(start, end, ascii_letters);
             return;
         }
@@ -366,14 +368,27 @@ impl<S: Sink> Chunks<'_, S> {
 
     /// A word, with an English clitic as a token of its own.
     fn word(&mut self, start: usize, end: usize) {
-        let cut = clitic(&self.bytes[start..end]);
-        if cut > 0 && cut < end - start {
-            self.sink.token(start, end - cut, false);
-            self.sink.token(end - cut, end, false);
-        } else {
-            self.sink.token(start, end, false);
+        let cut = end - clitic(&self.bytes[start..end]);
+        let cut = if cut > start { cut } else { end };
+        let letters = self.bytes[start..cut].iter().all(u8::is_ascii_alphabetic);
+        self.sink.token(start, cut, letters);
+        if cut < end {
+            self.sink.token(cut, end, false);
         }
     }
+}
+
+/// Whether what follows an apostrophe is a clitic and nothing more but punctuation.
+fn bare_clitic(rest: &[u8]) -> bool {
+    let letters = rest
+        .iter()
+        .take(3)
+        .take_while(|b| b.is_ascii_alphabetic())
+        .count();
+    matches!(&rest[..letters], b"s" | b"m" | b"d" | b"re" | b"ve" | b"ll")
+        && !rest
+            .get(letters)
+            .is_some_and(|&b| b.is_ascii_alphanumeric() || b >= 0x80)
 }
 
 /// Length of the clitic at the end of a word: `n't`, `'m`, `'re`, `'ve`, `'ll`, `'d`; 0 for none.

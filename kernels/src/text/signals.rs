@@ -61,9 +61,9 @@ macro_rules! signals {
 }
 
 signals! {
-    bytes: i64 = "UTF-8 bytes";
+    text_bytes: i64 = "UTF-8 bytes of the text";
     chars: i64 = "characters (code points)";
-    tokens: i64 = "tokens: words and marks of punctuation";
+    segments: i64 = "tokens of the segmenter: words and marks of punctuation";
     word_count: i64 = "tokens that are not punctuation alone";
     lines: i64 = "lines, as str.splitlines cuts them";
     paragraphs: i64 = "paragraphs: stripped text cut at two and more newlines";
@@ -239,9 +239,9 @@ pub fn compute(text: &str, scratch: &mut Scratch) -> Signals {
     };
     let of_chars = |part: u64| ratio(part, all);
     Signals {
-        bytes: text.len() as i64,
+        text_bytes: text.len() as i64,
         chars: all as i64,
-        tokens: tokens as i64,
+        segments: tokens as i64,
         word_count: words as i64,
         lines: lines.lines as i64,
         paragraphs: lines.paragraphs as i64,
