@@ -292,6 +292,7 @@ def test_a_web_archive_is_the_same_bytes_each_time() -> None:
     warc.write(first, "demo==1", "MIT", PAGES)
     warc.write(second, "demo==1", "MIT", PAGES)
     assert first.getvalue() == second.getvalue()
+    assert first.getvalue()[4:8] == bytes(4)  # the gzip header's time (RFC 1952, 2.3)
     ids = re.findall(rb"WARC-Record-ID: (.*)\r", gzip.decompress(first.getvalue()))
     assert len(set(ids)) == 3
 

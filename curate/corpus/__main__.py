@@ -1,6 +1,6 @@
 """`python -m curate.corpus --into data`: fetch the sample corpus and lay it out.
 
-146 MB of downloads, 412 MB of data in 35,500 files; 40 s on two cores with the downloads cached or quick.
+146 MB of downloads, 412 MB of data in 35,500 files; about a minute on two cores.
 Run again, it does only what is missing: nothing, in under a second, when all is there.
 """
 

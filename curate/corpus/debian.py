@@ -78,11 +78,10 @@ def _bring(names: list[str], files: dict[str, Path], cache: Path) -> str:
         return ""
     arriving = Path(tempfile.mkdtemp(prefix=".arriving-", dir=cache))
     try:
-        message = _apt(["download", *missing], arriving)
+        sound, message = _apt(["download", *missing], arriving)
         for file in sorted(arriving.glob("*.deb")):
-            # apt deletes what fails its check; a call that was cut short leaves files that end early.
-            check = subprocess.run(["dpkg-deb", "--contents", str(file)], capture_output=True, check=False)
-            if check.returncode == 0:
+            # After a call that failed, a file may end early; unpacking it to nowhere finds that out.
+            if sound or _readable(file):
                 file.rename(cache / file.name)
     finally:
         shutil.rmtree(arriving)
@@ -90,8 +89,8 @@ def _bring(names: list[str], files: dict[str, Path], cache: Path) -> str:
     return message
 
 
-def _apt(arguments: list[str], folder: Path) -> str:
-    """Run apt-get in a folder; what it wrote to stderr comes back."""
+def _apt(arguments: list[str], folder: Path) -> tuple[bool, str]:
+    """Run apt-get in a folder; whether it was content, and what it wrote to stderr."""
     options = ["-q", "-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=30"]
     if os.geteuid() == 0:
         options += ["-o", "APT::Sandbox::User=root"]  # the download user may not write here
@@ -108,8 +107,13 @@ def _apt(arguments: list[str], folder: Path) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"E: apt-get {arguments[0]} took more than {_TIMEOUT:.0f} s"
-    return result.stderr
+        return False, f"E: apt-get {arguments[0]} took more than {_TIMEOUT:.0f} s"
+    return result.returncode == 0, result.stderr
+
+
+def _readable(file: Path) -> bool:
+    command = ["dpkg-deb", "--contents", str(file)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _reason(message: str) -> str:
