@@ -11,7 +11,7 @@ import hashlib
 import re
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -121,6 +121,9 @@ class DebianPackage(Package):
     """A Debian package by name; `version` is informational."""
 
 
+AnyPackage: TypeAlias = PypiPackage | DebianPackage
+
+
 class Catalogue(Closed):
     """All packages of the corpus."""
 
@@ -130,25 +133,33 @@ class Catalogue(Closed):
     @model_validator(mode="after")
     def _no_path_twice(self) -> Catalogue:
         owners: dict[str, str] = {}
-        for name, package in [*self.pypi.items(), *self.debian.items()]:
-            if name in owners.values():
-                raise ValueError(f"{name}: the name is in both sections; names must differ")
-            owners.update(dict.fromkeys(package.outputs, name))
-        if sum(len(p.outputs) for p in [*self.pypi.values(), *self.debian.values()]) != len(owners):
-            raise ValueError("two packages write `into` the same path; give each its own")
+        if both := self.pypi.keys() & self.debian.keys():
+            raise ValueError(f"{min(both)}: the name is in both sections; names must differ")
+        for name, package in self.packages.items():
+            for path in package.outputs:
+                if path in owners:
+                    raise ValueError(f"`into: {path}` of {name} is already {owners[path]}'s; give it its own")
+                owners[path] = name
         for path, owner in owners.items():
             for parent in map(str, PurePosixPath(path).parents):
                 if owners.get(parent, owner) != owner:
                     raise ValueError(f"`into: {path}` of {owner} lies inside {parent} of {owners[parent]}")
         return self
 
+    @property
+    def packages(self) -> dict[str, AnyPackage]:
+        """All packages by name, PyPI's first, in the order of the file."""
+        return {**self.pypi, **self.debian}
+
+    def package(self, name: str) -> AnyPackage:
+        """The package of this name. Raises CatalogueError, with the nearest name, for one not listed."""
+        if (package := self.packages.get(name)) is None:
+            raise CatalogueError(f"{name!r} is not in the catalogue{_nearest(name, [*self.packages])}")
+        return package
+
     def kind(self, name: str) -> Kind:
-        """`pypi` or `debian`. Raises CatalogueError, with the nearest name, for a package not listed."""
-        if name in self.pypi:
-            return "pypi"
-        if name in self.debian:
-            return "debian"
-        raise CatalogueError(f"{name!r} is not in the catalogue{_nearest(name, [*self.pypi, *self.debian])}")
+        """The section that a listed package is in."""
+        return "pypi" if name in self.pypi else "debian"
 
 
 def load(path: Path = CATALOGUE) -> Catalogue:
@@ -156,12 +167,14 @@ def load(path: Path = CATALOGUE) -> Catalogue:
     text = path.read_text(encoding="utf-8")
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        if root is None:
-            raise CatalogueError(f"{path}: the file is empty; it should have the keys pypi and debian")
-        _refuse_duplicate_keys(path, root)
-        return Catalogue.model_validate(yaml.safe_load(text))
+        values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise CatalogueError(f"{path}: not YAML: {error}") from error
+    if root is None:
+        raise CatalogueError(f"{path}: the file is empty; it should have the keys pypi and debian")
+    _refuse_duplicate_keys(path, root)
+    try:
+        return Catalogue.model_validate(values)
     except ValidationError as error:
         raise CatalogueError("\n".join(_explain(path, root, e) for e in error.errors())) from error
 
@@ -193,7 +206,8 @@ def _explain(path: Path, root: yaml.Node, error: Any) -> str:
 
 def _line_of(node: yaml.Node, loc: list[str | int]) -> tuple[int, list[str]]:
     """The line (from 1) of the deepest node on the way to `loc`, and the keys beside it."""
-    line, keys = node.start_mark.line + 1, []
+    line: int = node.start_mark.line + 1
+    keys: list[str] = []
     for part in loc:
         if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
@@ -226,6 +240,6 @@ def _any_of(globs: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _regex(glob: str) -> str:
-    """`*` and `?` stay inside a folder; `**/` is any number of folders; `**` at the end is everything below."""
+    """`*` and `?` stay inside a folder; `**/` is any number of folders; a last `**` is everything below."""
     pieces = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     return "".join(pieces.get(piece, re.escape(piece)) for piece in re.split(r"(\*\*/|\*\*|\*|\?)", glob))

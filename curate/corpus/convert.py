@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,23 @@ class ConversionError(ValueError):
     """The package does not hold what the catalogue says; the message says what was looked for."""
 
 
+@dataclass(frozen=True)
+class _Job:
+    """One conversion: the files that matched below `source`, to be written to `target`."""
+
+    take: Take
+    package: str  # name==version
+    note: str  # the rights
+    source: Path
+    files: list[Path]
+    target: Path
+
+
 def convert(take: Take, package: str, note: str, unpacked: Path, target: Path) -> int:
     """Write a row's files, converted, to `target` and return the number of documents.
 
-    `package` is name and version, `note` the rights, for what records them. Files are moved where they need no
-    change. Raises ConversionError where nothing matches or a file is not as expected.
+    `package` is name==version, `note` the rights, for formats that record them. Files are moved where they
+    need no change. Raises ConversionError where nothing matches or a file is not as expected.
     """
     files = sorted(path for path in _walk(unpacked) if take.wants(path.relative_to(unpacked).as_posix()))
     if not files:
@@ -42,39 +55,51 @@ def convert(take: Take, package: str, note: str, unpacked: Path, target: Path) -
             " correct `from` and `match` in packages.yaml"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
+    job = _Job(take, package, note, unpacked / take.source, files, target)
     try:
-        return _CONVERSIONS[take.convert](take, package, note, unpacked / take.source, files, target)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, KeyError, TypeError) as error:
+        return _CONVERSIONS[take.convert](job)
+    except (
+        UnicodeError,
+        json.JSONDecodeError,
+        RecursionError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise ConversionError(f"{package}: {take.convert}: {type(error).__name__}: {error}") from error
 
 
-def _copy(take: Take, package: str, note: str, source: Path, files: list[Path], target: Path) -> int:
-    for file in files:
-        place = target / file.relative_to(source)
+def _copy(job: _Job) -> int:
+    for file in job.files:
+        place = job.target / file.relative_to(job.source)
         place.parent.mkdir(parents=True, exist_ok=True)
         if place.exists():
-            raise ConversionError(f"{package}: two files for {place.relative_to(target)}")
+            raise ConversionError(f"{job.package}: two files for {place.relative_to(job.target)}")
         file.rename(place)
-    return len(files)
+    return len(job.files)
 
 
-def _warc(take: Take, package: str, note: str, source: Path, files: list[Path], target: Path) -> int:
-    index = source / (take.index or "")
-    urls = json.loads(index.read_bytes()) if index.is_file() else {}
+def _warc(job: _Job) -> int:
+    with job.target.open("wb") as out:
+        return warc.write(out, job.package, job.note, _pages(job))
 
-    def pages() -> Iterator[warc.Page]:
-        for file in sorted(files, key=_numerically):
-            member, body = file.relative_to(source).as_posix(), file.read_bytes()
-            if index.is_dir():
-                beside = index / f"{file.stem}.json"
-                urls[member] = json.loads(beside.read_bytes()) if beside.is_file() else {}
-            url = urls.get(member, {}).get("url") or own_address(body)
-            # A page that says nowhere where it was gets an address that can exist nowhere (RFC 2606).
-            url = url or f"https://{package.split('==')[0]}.invalid/{member}"
-            yield warc.Page(str(url), member, body, int(file.stat().st_mtime))
 
-    with target.open("wb") as out:
-        return warc.write(out, package, note, pages())
+def _pages(job: _Job) -> Iterator[warc.Page]:
+    """The pages in the order of their numbers, each with its address.
+
+    The index is one file, {path: {url}}, or a folder with a `<page>.json` that holds {url} beside each page.
+    """
+    index = job.source / job.take.index if job.take.index else None
+    listed = json.loads(index.read_bytes()) if index and index.is_file() else {}
+    name = job.package.split("==")[0]
+    for file in sorted(job.files, key=_numerically):
+        member, body = file.relative_to(job.source).as_posix(), file.read_bytes()
+        entry = listed.get(member, {})
+        if index and (beside := index / f"{file.stem}.json").is_file():
+            entry = json.loads(beside.read_bytes())
+        # A page that says nowhere where it was gets an address that can exist nowhere (RFC 2606).
+        url = entry.get("url") or own_address(body) or f"https://{name}.invalid/{member}"
+        yield warc.Page(str(url), member, body, int(file.stat().st_mtime))
 
 
 def own_address(page: bytes) -> str | None:
@@ -85,27 +110,29 @@ def own_address(page: bytes) -> str | None:
     return None
 
 
-def _leads(take: Take, package: str, note: str, source: Path, files: list[Path], target: Path) -> int:
+def _leads(job: _Job) -> int:
     """{title: {extract, description, topic}} to one JSON object a line."""
     articles: dict[str, Any] = {}
-    for file in files:
+    for file in job.files:
         articles |= json.loads(file.read_bytes())
+    language = job.target.stem
     rows = (
         {
-            "id": f"{target.stem}:{title}",
+            "id": f"{language}:{title}",
             "title": title,
             "text": article["extract"],
-            "language": target.stem,
+            "language": language,
             "description": article.get("description"),
             "topic": article.get("topic"),
         }
         for title, article in articles.items()
     )
-    return _write_lines(rows, target)
+    return _write_lines(rows, job.target)
 
 
-def _euler(take: Take, package: str, note: str, source: Path, files: list[Path], target: Path) -> int:
-    return _write_lines(euler_statements("\n".join(f.read_text(encoding="utf-8") for f in files)), target)
+def _euler(job: _Job) -> int:
+    text = "\n".join(file.read_text(encoding="utf-8") for file in job.files)
+    return _write_lines(euler_statements(text), job.target)
 
 
 def euler_statements(text: str) -> Iterator[dict[str, Any]]:
@@ -117,11 +144,11 @@ def euler_statements(text: str) -> Iterator[dict[str, Any]]:
         yield {"id": f"euler:{number}", "title": f"Problem {number}", "text": body.strip("\n").rstrip()}
 
 
-def _metamath(take: Take, package: str, note: str, source: Path, files: list[Path], target: Path) -> int:
-    target.mkdir()
-    sections = [section for file in files for section in metamath.split(file.read_bytes())]
+def _metamath(job: _Job) -> int:
+    job.target.mkdir()
+    sections = [section for file in job.files for section in metamath.split(file.read_bytes())]
     for number, section in enumerate(sections):
-        (target / f"{number:04d}-{section.slug}.mm").write_bytes(section.body)
+        (job.target / f"{number:04d}-{section.slug}.mm").write_bytes(section.body)
     return len(sections)
 
 
@@ -145,7 +172,7 @@ def _numerically(path: Path) -> list[Any]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
 
 
-_CONVERSIONS: dict[str, Callable[[Take, str, str, Path, list[Path], Path], int]] = {
+_CONVERSIONS: dict[str, Callable[[_Job], int]] = {
     "copy": _copy,
     "warc": _warc,
     "leads": _leads,

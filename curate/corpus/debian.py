@@ -1,7 +1,7 @@
 """Debian packages as files: `apt-get download` into the cache, nothing installed, no script run.
 
-apt checks each file against the signed lists. A file arrives in a folder of this process and is renamed into the
-cache when apt is done with it, so the cache holds whole files only. 72 packages, 93 MB, come in about 6 s.
+apt checks each file against the signed lists. A file arrives in a folder of this process and is renamed into
+the cache when apt is done with it, so the cache holds whole files only. 72 packages, 93 MB, come in 6 s.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ _TIMEOUT = 1800.0  # seconds for one apt-get call
 _UNKNOWN = "apt knows no such package (another release of Debian? lists never fetched? see apt-get update)"
 
 
+class DebianError(RuntimeError):
+    """A package's file cannot be read; the message says which, and what to do."""
+
+
 @dataclass(frozen=True)
 class Fetched:
     """The files that are in the cache, and for the others the reason."""
@@ -36,9 +40,12 @@ def unavailable() -> str | None:
 
 
 def version(archive: Path) -> str:
-    """The version that a package's file says it has."""
+    """The version that a package's file says it has. Raises DebianError where the file is damaged."""
     command = ["dpkg-deb", "--field", str(archive), "Version"]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if asked.returncode:
+        raise DebianError(f"{archive}: dpkg-deb says: {asked.stderr.strip()}; delete the file and run again")
+    return asked.stdout.strip()
 
 
 def fetch(names: Iterable[str], cache: Path) -> Fetched:
@@ -71,11 +78,10 @@ def _bring(names: list[str], files: dict[str, Path], cache: Path) -> str:
         return ""
     arriving = Path(tempfile.mkdtemp(prefix=".arriving-", dir=cache))
     try:
-        message = _apt(["download", *missing], arriving)
+        sound, message = _apt(["download", *missing], arriving)
         for file in sorted(arriving.glob("*.deb")):
-            # apt deletes what fails its check; a call that was cut short leaves files that end early.
-            check = subprocess.run(["dpkg-deb", "--contents", str(file)], capture_output=True, check=False)
-            if check.returncode == 0:
+            # After a call that failed, a file may end early; unpacking it to nowhere finds that out.
+            if sound or _readable(file):
                 file.rename(cache / file.name)
     finally:
         shutil.rmtree(arriving)
@@ -83,8 +89,8 @@ def _bring(names: list[str], files: dict[str, Path], cache: Path) -> str:
     return message
 
 
-def _apt(arguments: list[str], folder: Path) -> str:
-    """Run apt-get in a folder; what it wrote to stderr comes back."""
+def _apt(arguments: list[str], folder: Path) -> tuple[bool, str]:
+    """Run apt-get in a folder; whether it was content, and what it wrote to stderr."""
     options = ["-q", "-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=30"]
     if os.geteuid() == 0:
         options += ["-o", "APT::Sandbox::User=root"]  # the download user may not write here
@@ -101,8 +107,13 @@ def _apt(arguments: list[str], folder: Path) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"E: apt-get {arguments[0]} took more than {_TIMEOUT:.0f} s"
-    return result.stderr
+        return False, f"E: apt-get {arguments[0]} took more than {_TIMEOUT:.0f} s"
+    return result.returncode == 0, result.stderr
+
+
+def _readable(file: Path) -> bool:
+    command = ["dpkg-deb", "--contents", str(file)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _reason(message: str) -> str:
@@ -119,4 +130,3 @@ def _newest(cache: Path, name: str) -> Path | None:
         return 1 if subprocess.run(newer, check=False, timeout=60).returncode == 0 else -1
 
     return max(found, key=functools.cmp_to_key(order), default=None)
-

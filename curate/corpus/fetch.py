@@ -1,8 +1,8 @@
 """Files of PyPI releases: found in the package index by their hash, downloaded, resumed, checked, cached.
 
-The index is the one that pip would use. A file lies in the cache as `<sha256>/<name>`; one that is on its way as
-`<name>.part`, which a later run continues with an HTTP range. Nothing gets its final name before its hash was
-checked, and no more bytes are read than the catalogue says. One stream costs about 1 MiB of memory.
+The index is the one that pip would use. A file lies in the cache as `<sha256>/<name>`; one that is on its way
+as `<name>.part`, which a later run continues with an HTTP range. Nothing gets its final name before its hash
+was checked, and no more bytes are read than the catalogue says. One stream costs about 1 MiB of memory.
 """
 
 from __future__ import annotations
@@ -89,23 +89,32 @@ def locate(index: str, package: str, sha256: str, patience: Patience | None = No
     Raises FetchError where the index does not answer or has no such file.
     """
     page = f"{index.rstrip('/')}/{urllib.parse.quote(package)}/"
-    with _patiently(lambda: _open(page, {"Accept": _INDEX_TYPES}, patience), page, patience) as response:
-        body = response.read(_INDEX_BYTES)
-        kind = response.headers.get_content_type()
-        base = _without_user(response.geturl())
-    if kind.endswith("json"):
-        files = [(f["url"], f.get("hashes", {}).get("sha256")) for f in json.loads(body)["files"]]
-    else:
-        parser = _Anchors()
-        parser.feed(body.decode(errors="replace"))
-        files = [(url, fragment.removeprefix("sha256=")) for url, _, fragment in parser.links]
-    for url, found in files:
+
+    def read() -> tuple[str, str, bytes]:
+        with _open(page, {"Accept": _INDEX_TYPES}, patience) as response:
+            kind = response.headers.get_content_type()
+            return _without_user(response.geturl()), kind, response.read(_INDEX_BYTES)
+
+    base, kind, body = _patiently(read, page, patience)
+    for url, found in _listed(kind, body, _without_user(page)):
         if found == sha256:
             return urllib.parse.urljoin(base, url)
     raise FetchError(
         f"{package}: the package index has no file with sha256 {sha256[:16]}…"
         " (a mirror that lags? set PIP_INDEX_URL to one that has it)"
     )
+
+
+def _listed(kind: str, body: bytes, page: str) -> list[tuple[str, str]]:
+    """(address, sha256) of the files on an index page (PEP 691 JSON, or PEP 503 HTML)."""
+    if not kind.endswith("json"):
+        parser = _Anchors()
+        parser.feed(body.decode(errors="replace"))
+        return [(url, fragment.removeprefix("sha256=")) for url, _, fragment in parser.links]
+    try:
+        return [(str(f["url"]), str(f["hashes"].get("sha256"))) for f in json.loads(body)["files"]]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FetchError(f"{page}: not an index page ({type(error).__name__}: {error})") from error
 
 
 def cached(cache: Path, sha256: str, name: str) -> Path | None:
@@ -124,8 +133,8 @@ def fetch(
 ) -> Path:
     """Bring a file into the cache and return its path; continues a `.part` that an earlier run left.
 
-    Raises HashMismatch where the bytes are others than the catalogue's (the part is deleted), FetchError where
-    the server refuses or cannot be reached after `patience.tries` tries.
+    Raises HashMismatch where the bytes are others than the catalogue's (the part is then deleted), FetchError
+    where the server refuses or cannot be reached after `patience.tries` tries.
     """
     patience = patience or Patience()
     path = cache / download.sha256 / download.name
@@ -167,7 +176,14 @@ def _receive(download: Download, out: IO[bytes], progress: Progress, patience: P
         out.truncate(0)
         have = 0
     headers = {"Range": f"bytes={have}-"} if have else {}
-    with _open(download.url, headers, patience) as response:
+    try:
+        response = _open(download.url, headers, patience)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and have:  # the file there ends before our part does: start again
+            progress(-have)
+            out.truncate(0)
+        raise
+    with response:
         if have and not (
             response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         ):
@@ -194,9 +210,15 @@ def _patiently(call: Callable[[], T], what: str, patience: Patience | None) -> T
         try:
             return call()
         except urllib.error.HTTPError as error:
-            reason, again = f"HTTP {error.code} {error.reason}", error.code in (408, 416, 425, 429) or error.code >= 500
+            reason, again = (
+                f"HTTP {error.code} {error.reason}",
+                error.code in (408, 416, 425, 429) or error.code >= 500,
+            )
         except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
-            reason, again = f"{type(error).__name__}: {error}", not isinstance(error, ssl.SSLCertVerificationError)
+            reason, again = (
+                f"{type(error).__name__}: {error}",
+                not isinstance(error, ssl.SSLCertVerificationError),
+            )
         if not again or attempt == patience.tries:
             raise FetchError(
                 f"{_without_user(what)}: {reason} (try {attempt} of {patience.tries});"

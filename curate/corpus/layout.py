@@ -1,8 +1,8 @@
 """The data folder: each package laid out as a whole or not at all, with a stamp that says what it is.
 
-A package is unpacked and converted in `.corpus/building/<name>`, its paths are renamed into place, and its stamp
-`.corpus/<name>.json` is written last: a run that is killed leaves no half package behind, and the next one
-does only those without a current stamp. `SOURCES.md` and `sources.json` are made from the stamps.
+A package is unpacked and converted in `.corpus/building/<name>`, its paths are renamed into place, and its
+stamp `.corpus/<name>.json` is written last: a run that is killed leaves no half-written path behind, and the
+next one does only those without a current stamp. `SOURCES.md` and `sources.json` are made from the stamps.
 """
 
 from __future__ import annotations
@@ -19,12 +19,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from curate.corpus import convert
-from curate.corpus.catalog import Catalogue, Closed, DebianPackage, Kind, PypiPackage, RelativePath
+from curate.corpus.catalog import AnyPackage, Catalogue, Closed, Kind, PypiPackage, RelativePath
 from curate.corpus.unpack import unpack
 
 STATE = ".corpus"
-
-Package = PypiPackage | DebianPackage
 
 
 class Output(Closed):
@@ -70,12 +68,14 @@ def locked(data: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise Busy(f"{data}: another run is filling this folder; wait for it, or give another --into") from error
+            raise Busy(
+                f"{data}: another run is filling this folder; wait for it, or give another --into"
+            ) from error
         shutil.rmtree(data / STATE / "building", ignore_errors=True)  # what a killed run left
         yield
 
 
-def current(data: Path, name: str, package: Package) -> Stamp | None:
+def current(data: Path, name: str, package: AnyPackage) -> Stamp | None:
     """The package's stamp if it is of this catalogue entry and all its paths are there."""
     stamp = _read(data, name)
     if stamp is None or stamp.digest != package.digest(convert.VERSION):
@@ -83,7 +83,7 @@ def current(data: Path, name: str, package: Package) -> Stamp | None:
     return stamp if all((data / output.path).exists() for output in stamp.outputs) else None
 
 
-def build(data: Path, name: str, package: Package, archive: Path, version: str) -> Stamp:
+def build(data: Path, name: str, package: AnyPackage, archive: Path, version: str) -> Stamp:
     """Unpack, convert and publish a package; everything else of the archive is deleted.
 
     Raises UnsafeArchive and ConversionError; the data folder is then as it was.
@@ -134,12 +134,12 @@ def _publish(data: Path, laid: Path, stamp: Stamp, old: Path) -> None:
 
 
 def write_sources(data: Path, catalogue: Catalogue, absent: Mapping[str, str]) -> None:
-    """`SOURCES.md` and `sources.json`: what is there, and for what is not, why. Rewritten only where changed."""
+    """`SOURCES.md` and `sources.json`: what is there, and why the rest is not. Written only where changed."""
     rows: list[dict[str, object]] = []
     lines: list[str] = []
     missing: list[str] = []
     total_documents = total_bytes = 0
-    for name, package in [*catalogue.pypi.items(), *catalogue.debian.items()]:
+    for name, package in catalogue.packages.items():
         stamp = current(data, name, package)
         if stamp is None:
             why = absent.get(name, "not fetched yet")
@@ -150,13 +150,16 @@ def write_sources(data: Path, catalogue: Catalogue, absent: Mapping[str, str]) -
         total_documents, total_bytes = total_documents + stamp.documents, total_bytes + stamp.bytes
         licence = stamp.licence + (f"; {stamp.rights}" if stamp.rights else "")
         where = "<br>".join(f"`{output.path}`" for output in stamp.outputs)
-        lines.append(f"| {name} | {stamp.version} | {licence} | {where} | {stamp.documents:,} | {stamp.bytes:,} |")
+        lines.append(
+            f"| {name} | {stamp.version} | {licence} | {where} | {stamp.documents:,} | {stamp.bytes:,} |"
+        )
     text = [
         "# Sources of this corpus",
         "",
-        "Real documents out of public packages, made by `python -m curate.corpus`; nothing was generated. A package's",
-        "licence is its own: use each document under the terms in its row. A JSON Lines row, a page in a WARC file and",
-        "a section of a database count as one document each; bytes are those of the files as they lie.",
+        "Real documents out of public packages, made by `python -m curate.corpus`; nothing was generated.",
+        "A package's licence is its own: use each document under the terms in its row. A JSON Lines row, a",
+        "page in a WARC file and a section of a database count as one document each; bytes are those of the",
+        "files as they lie.",
         "",
         "| package | version | licence | where | documents | bytes |",
         "|---|---|---|---|---:|---:|",
@@ -166,7 +169,10 @@ def write_sources(data: Path, catalogue: Catalogue, absent: Mapping[str, str]) -
         *(["Not here:", "", *missing, ""] if missing else []),
     ]
     _write(data / "SOURCES.md", "\n".join(text))
-    _write(data / "sources.json", json.dumps({"format": 1, "packages": rows}, indent=1, ensure_ascii=False) + "\n")
+    _write(
+        data / "sources.json",
+        json.dumps({"format": 1, "packages": rows}, indent=1, ensure_ascii=False) + "\n",
+    )
 
 
 def _read(data: Path, name: str) -> Stamp | None:

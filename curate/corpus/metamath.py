@@ -1,7 +1,7 @@
 """Metamath databases as sections.
 
-A section begins with a comment whose first line is a rule: `####` part, `#*#*` section, `=-=-` subsection, `-.-.`
-subsubsection, each followed by the title (the convention that the metamath program's WRITE THEOREM_LIST uses).
+A section begins with a comment whose first line is a rule: `####` part, `#*#*` section, `=-=-` subsection,
+`-.-.` subsubsection, then the title and the rule again (the convention of the metamath program's headers).
 Cut there, the pieces put together are the database again, byte for byte. set.mm: 41 MB, 1,469 pieces, 0.5 s.
 """
 
@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from itertools import pairwise
 
 _HEADER = re.compile(
-    rb"^[ \t]*\$\([ \t]*\r?\n[ \t]*(?P<rule>####|#\*#\*|=-=-|-\.-\.)[^\n]*\n(?P<title>(?:[^\n]*\n){1,4}?)[ \t]*(?P=rule)",
+    rb"^[ \t]*\$\([ \t]*\r?\n[ \t]*(?P<rule>####|#\*#\*|=-=-|-\.-\.)[^\n]*\n"
+    rb"(?P<title>(?:[^\n]*\n){1,4}?)[ \t]*(?P=rule)",
     re.MULTILINE,
 )
 
@@ -32,10 +34,10 @@ class Section:
 
 
 def split(database: bytes) -> list[Section]:
-    """The sections of a database in order; their bodies joined are `database`. No section where it is empty."""
+    """The sections of a database in order; their bodies joined are `database`. An empty one has none."""
     headers = list(_HEADER.finditer(database))
     cuts = [header.start() for header in headers]
     titles = [" ".join(h["title"].decode("utf-8", "replace").split()) for h in headers]
     bounds = [0, *cuts, len(database)]
-    bodies = [database[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    bodies = [database[a:b] for a, b in pairwise(bounds)]
     return [Section(t, b) for t, b in zip(["preamble", *titles], bodies, strict=True) if b]

@@ -1,8 +1,8 @@
 """Saved pages as a WARC/1.1 file: one HTTP response record a page, its original bytes as the payload.
 
-The bytes depend on the pages alone: record ids are UUIDs of the package and path, dates are those of the files
-in the archive, gzip members carry no time. (Two builds of zlib may still compress differently; what they
-unpack to is the same.) One gzip member a record, as the format asks. About 20 MB/s, memory one page.
+The bytes depend on the pages alone: record ids are UUIDs of the package and path, dates are those of the
+files in the archive, gzip members carry no time. (Two builds of zlib may still compress differently; what
+they unpack to is the same.) One gzip member a record, as the format asks. About 20 MB/s, memory one page.
 """
 
 from __future__ import annotations
@@ -36,11 +36,14 @@ def write(out: IO[bytes], package: str, note: str, pages: Iterable[Page]) -> int
 
     `package` (name and version) goes into the record ids, `note` (the rights) into the warcinfo record.
     """
-    info = f"software: curate.corpus\r\nformat: WARC File Format 1.1\r\nisPartOf: {package}\r\ndescription: {note}\r\n"
+    info = f"software: curate.corpus\r\nformat: WARC File Format 1.1\r\nisPartOf: {package}\r\n"
+    info += f"description: {note}\r\n"
     out.write(_record("warcinfo", f"{package}/warcinfo", 0, "application/warc-fields", info.encode(), []))
     count = 0
-    for count, page in enumerate(pages, 1):
-        http = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type(page.body)}\r\nContent-Length: {len(page.body)}\r\n\r\n"
+    for page in pages:
+        count += 1
+        kind = content_type(page.body)
+        http = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(page.body)}\r\n\r\n"
         fields = [("WARC-Target-URI", _printable(page.url)), ("WARC-Payload-Digest", _digest(page.body))]
         out.write(
             _record(
