@@ -23,7 +23,7 @@ from curate import storage
 from curate.document import DOCUMENTS, ledger_schema
 from curate.phases import Phase, Result
 from curate.run_directory import Record, Run, RunError, Unit
-from curate.sources import ReadOptions, read_split
+from curate.sources import Fields, ReadOptions, read_split
 from curate.sources.splits import Split, plan_splits
 from curate.stages import SourceContext, run_stages
 from curate.stages.rules import fingerprint, load_rules
@@ -71,12 +71,8 @@ def work(run: Run, unit: Unit) -> Result:
     split = Split(**{key: tuple(v) if isinstance(v, list) else v for key, v in unit.payload["split"].items()})
     source = run.mixture.sources[split.source]
     context = SourceContext(split.source, source, load_rules(source.rules))
-    options = ReadOptions(
-        text=source.read.text,
-        url=source.read.url,
-        id=source.read.id,
-        document_bytes=run.mixture.limits.document_bytes,
-    )
+    fields = Fields(text=source.read.text, url=source.read.url or Fields.url, id=source.read.id or Fields.id)
+    options = ReadOptions(fields=fields, document_bytes=run.mixture.limits.document_bytes)
     near = run.mixture.dedup.near
     signals = curate_kernels.signals(pa.array([], pa.large_string())).to_struct_array().type
     totals = {"documents": 0, "kept": 0, "quarantined": 0, "bytes": 0, "text_bytes": 0, "kept_bytes": 0}
