@@ -131,7 +131,7 @@ def _reason(failed: str, row: dict[str, Any], rule_sets: tuple[RuleSet, ...]) ->
     """A failed rule with the value that broke it and the limit."""
     for rule_set in rule_sets:
         for rule in rule_set.rules:
-            if f"{rule_set.name}.{rule.name}" == failed and row["signals"] is not None:
+            if rule.name == failed and row["signals"] is not None:
                 value = row["signals"][rule.signal]
                 limits = [
                     f"at least {rule.min:g}" if rule.min is not None else "",
