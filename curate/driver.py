@@ -47,6 +47,8 @@ def execute(
     Raises `RunError` when a phase cannot start, `storage.StorageError` when a file cannot be written, and
     whatever a unit raises; what had finished before is kept.
     """
+    for phase in PHASES:
+        phase.config(run.mixture)  # a configuration that cannot work stops before any work
     run.claim()
     summaries = []
     for phase in PHASES:

@@ -56,20 +56,32 @@ CELL = ("source", "domain", "language", "length_class")
 
 
 @cache
-def verified_tokenizer(preset: str, bos: bool, eos: bool) -> Tokenizer:
-    """The tokenizer, loaded and checked against its reference once per process.
+def tokenizer_of(preset: str, bos: bool, eos: bool) -> Tokenizer:
+    """The mixture's tokenizer, without the control tokens that it switches off.
 
-    Raises `RunError` when the mixture asks for a control token that the tokenizer does not have.
+    Raises `RunError` when there is none of that name, or it has no control token that the mixture asks for.
     """
-    tokenizer = load(preset)
+    try:
+        tokenizer = load(preset)
+    except (ValueError, OSError) as error:
+        raise RunError(f"tokenizer: {error}") from error
     special = tokenizer.special
     wanted = {"bos": bos, "eos": eos, "pad": True}
     missing = [name for name, on in wanted.items() if on and getattr(special, name) is None]
     if missing:
-        raise RunError(f"tokenizer {preset!r} has no {', '.join(missing)} token; name its control tokens in a preset")
-    tokenizer.verify()
+        raise RunError(
+            f"tokenizer {preset!r} has no {', '.join(missing)} token; name its control tokens in a preset"
+        )
     special = replace(special, bos=special.bos if bos else None, eos=special.eos if eos else None)
     return replace(tokenizer, special=special)
+
+
+@cache
+def verified_tokenizer(preset: str, bos: bool, eos: bool) -> Tokenizer:
+    """The same, checked against its reference once per process."""
+    tokenizer = tokenizer_of(preset, bos, eos)
+    tokenizer.verify()
+    return tokenizer
 
 
 def plan(run: Run) -> list[Unit]:
@@ -183,8 +195,10 @@ def summed(table: pa.Table, keys: list[str]) -> pa.Table:
 
 
 def config(mixture: Mixture) -> Any:
+    spec = mixture.tokenizer
     return {
         "tokenizer": mixture.tokenizer,
+        "ids": tokenizer_of(spec.preset, spec.bos, spec.eos).fingerprint,
         "fim": {name: source.fim for name, source in mixture.sources.items()},
         "lengths": [stage.length for stage in mixture.curriculum.stages],
         "seed": mixture.seed,

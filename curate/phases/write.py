@@ -20,7 +20,7 @@ from shards.writer import write_shards
 
 from curate import storage
 from curate.phases import Phase, Result, inputs_of
-from curate.phases.tokenize import CELL, length_class, summed, verified_tokenizer
+from curate.phases.tokenize import CELL, length_class, summed, tokenizer_of
 from curate.run_directory import Run, Unit
 
 
@@ -46,7 +46,7 @@ def work(run: Run, unit: Unit) -> Result:
     mixture, stage = run.mixture, unit.payload["stage"]
     plan_rows = storage.read_table(assignments).filter(pc.field("stage") == stage)
     spec = mixture.tokenizer
-    tokenizer = verified_tokenizer(spec.preset, spec.bos, spec.eos)
+    tokenizer = tokenizer_of(spec.preset, spec.bos, spec.eos)
     sources = list(mixture.sources)
     with ExitStack() as stack:
         flat: list[pa.Array] = []
@@ -74,6 +74,7 @@ def work(run: Run, unit: Unit) -> Result:
             sources=sources,
             metadata={"mixture": mixture.name, "seed": str(mixture.seed), "tokenizer": tokenizer.fingerprint},
             publish=_publisher(run),
+            seed=mixture.seed,
         )
     realised = summed(documents.select([*CELL, "length"]).rename_columns([*CELL, "tokens"]), list(CELL))
     tables = {"shards": manifest.shards, "sequences": manifest.sequences, "spans": manifest.spans}
