@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from mixtures.spec import Mixture, MixtureError, canonical, load_mixture
+from mixtures.spec import MixtureError, canonical, load_mixture
 from rich.console import Console
 from rich.table import Table
 
@@ -27,17 +27,15 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         from curate.executors.local import WorkerDied
         from curate.run_directory import RunError
-        from curate.stages.rules import RulesError
-        from tokenizer import TokenizerError
+        from curate.stages.rules import RuleError
 
         try:
             return super().invoke(ctx)
         except (
             MixtureError,
             RunError,
-            RulesError,
+            RuleError,
             StorageError,
-            TokenizerError,
             WorkerDied,
             ImportError,
         ) as error:
@@ -206,8 +204,9 @@ def _show_summary(job: Any) -> None:
 def status(run_directory: str, as_json: bool) -> None:
     """What a run has done so far, phase by phase."""
     from curate.driver import describe
+    from curate.run_directory import open_run
 
-    rows = describe(_open(run_directory))
+    rows = describe(open_run(run_directory))
     if as_json:
         click.echo(json.dumps(rows))
         return
@@ -218,18 +217,6 @@ def status(run_directory: str, as_json: bool) -> None:
         cells = [f"{figures[name]:,.0f}" if name in figures else "" for name in ("documents", "tokens")]
         table.add_row(row["phase"], str(row["units"]) if row["units"] else "-", *cells, notes)
     console.print(table)
-
-
-def _open(run_directory: str) -> Any:
-    from curate.run_directory import Run, RunError
-
-    url = storage.join(run_directory, "run.json")
-    if storage.size(url) is None:
-        raise RunError(
-            f"{run_directory}: no run here (no run.json); give the folder that `curate run` printed"
-        )
-    description = json.loads(storage.read_bytes(url))
-    return Run(run_directory, Mixture.model_validate(description["mixture"]))
 
 
 @main.command()
@@ -275,9 +262,10 @@ def _shown(value: Any) -> Any:
 def explain(run_directory: str, what: str) -> None:
     """The whole story of a document, by its id, URL or locator (or a part of them)."""
     from curate.explain import find, show
+    from curate.run_directory import open_run
     from curate.stages.rules import load_rules
 
-    job = _open(run_directory)
+    job = open_run(run_directory)
     for story in find(run_directory, what):
         source = job.mixture.sources.get(story.row["source"])
         show(console, story, load_rules(source.rules) if source is not None else ())
@@ -296,8 +284,9 @@ def explain(run_directory: str, what: str) -> None:
 def report(run_directory: str, output: Path | None) -> None:
     """Draw the report of a finished run as one self-contained HTML file."""
     from curate.report import render
+    from curate.run_directory import open_run
 
-    _open(run_directory)
+    open_run(run_directory)
     page = render(run_directory).encode()
     if output is None:
         storage.publish_bytes(run_directory, "report.html", page)

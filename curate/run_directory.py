@@ -123,17 +123,12 @@ class Run:
 
     def claim(self) -> None:
         """Make the folder this mixture's, or say whose it is."""
-        url = self.url("run.json")
-        if storage.size(url) is not None:
-            try:
-                owner = json.loads(storage.read_bytes(url)).get("name")
-            except ValueError as error:
-                raise RunError(f"{url}: not a run's description; choose another --run-directory") from error
-            if owner != self.mixture.name:
-                raise RunError(
-                    f"{self.root}: belongs to the mixture {owner!r}, not {self.mixture.name!r}; "
-                    "choose another --run-directory, or delete this one"
-                )
+        found = _description(self.root)
+        if found is not None and (owner := found.get("name")) != self.mixture.name:
+            raise RunError(
+                f"{self.root}: belongs to the mixture {owner!r}, not {self.mixture.name!r}; "
+                "choose another --run-directory, or delete this one"
+            )
         description = {"name": self.mixture.name, "mixture": json.loads(canonical(self.mixture))}
         data = json.dumps(description, sort_keys=True, indent=1).encode()
         storage.publish_bytes(self.root, "run.json", data)
@@ -155,6 +150,33 @@ class Run:
             lock.write(str(os.getpid()))
             storage.remove_temporaries(self.root)
             yield
+
+
+def _description(root: str) -> dict[str, Any] | None:
+    """What `run.json` holds; None where there is none."""
+    url = storage.join(root, "run.json")
+    if storage.size(url) is None:
+        return None
+    try:
+        found = json.loads(storage.read_bytes(url))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise RunError(f"{url}: not a run's description; choose another --run-directory")
+    return found
+
+
+def open_run(root: str) -> Run:
+    """The run that lives in a folder; raises `RunError` where there is none that this version can read."""
+    found = _description(root)
+    if found is None:
+        raise RunError(f"{root}: no run here (no run.json); give the folder that `curate run` printed")
+    try:
+        return Run(root, Mixture.model_validate(found.get("mixture")))
+    except ValueError as error:
+        raise RunError(
+            f"{root}/run.json: a mixture that this version cannot read; run the mixture again to renew it"
+        ) from error
 
 
 @cache
