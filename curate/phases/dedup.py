@@ -330,9 +330,15 @@ def work_survivors(run: Run, unit: Unit) -> Result:
     kinds = found["duplicate_kind"].to_numpy(zero_copy_only=False) == "near"
     lost, kept = _ids(found["document_id"]), _ids(found["duplicate_of"])
     near_lost, near_kept = lost[kinds], kept[kinds]
-    # An exact copy's stand-in may itself have given way to a near-duplicate: name the one that stayed.
+    kind = found["duplicate_kind"].to_numpy(zero_copy_only=False)
+    jaccard = found["jaccard"].to_numpy()
+    # An exact copy's stand-in may itself have given way to a near-duplicate: name the one that stayed, and
+    # how alike that one is.
     place = _find(near_lost, kept)
-    kept = np.where(place >= 0, near_kept[place], kept) if len(near_lost) else kept
+    if len(near_lost):
+        kept = np.where(place >= 0, near_kept[place], kept)
+        jaccard = np.where(place >= 0, jaccard[kinds][place], jaccard)
+        kind = np.where(place >= 0, "near", kind)
     order = np.argsort(lost, order=("high", "low"))
     place = _find(lost[order], ids)
     is_lost = place >= 0
@@ -342,8 +348,8 @@ def work_survivors(run: Run, unit: Unit) -> Result:
         {
             "document_id": column,
             "duplicate_of": _id_column(kept).take(source),
-            "duplicate_kind": found["duplicate_kind"].combine_chunks().take(source),
-            "jaccard": found["jaccard"].combine_chunks().take(source),
+            "duplicate_kind": pa.array(kind, pa.string()).take(source),
+            "jaccard": pa.array(jaccard, pa.float32()).take(source),
         },
         schema=DUPLICATES,
     )
