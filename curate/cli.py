@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from mixtures.spec import MixtureError, canonical, load_mixture
+from mixtures.complaints import MixtureError
+from mixtures.spec import canonical, load_mixture
 from rich.console import Console
 from rich.table import Table
 
