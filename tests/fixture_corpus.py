@@ -54,7 +54,7 @@ LONG_ROW = "tables/articles.parquet#almanac"
 #: Locator (or what it contains) -> source, of every record that cannot be read.
 DAMAGED = {
     "web/truncated.warc.gz": "web",
-    "tables/articles.jsonl#3": "articles",
+    "tables/articles.jsonl#row=3": "articles",
     "texts/picture.txt": "texts",
     "texts/cut.txt.gz": "texts",
     "man/broken.1.gz": "manuals",
@@ -121,7 +121,9 @@ def warc(
             f"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset={charset}\r\n"
             f"Content-Length: {len(body)}\r\nServer: hand\r\n\r\n"
         ).encode()
-        members.append(warc_record("response", number, url, "application/http; msgtype=response", head + body))
+        members.append(
+            warc_record("response", number, url, "application/http; msgtype=response", head + body)
+        )
     moved = b"HTTP/1.1 301 Moved Permanently\r\nLocation: /new\r\nContent-Length: 0\r\n\r\n"
     members.append(
         warc_record("response", first + 900, SITE + "old", "application/http; msgtype=response", moved)
@@ -141,7 +143,18 @@ def control_text() -> str:
         "text of the web.\n\n"
         "A careful tokenizer treats what it finds in a page as plain characters. The real marks are inserted by "
         "number after the text has been encoded, and nobody who writes a web page can forge them. A careless "
-        f"one reads {CONTROL_STRINGS[2]} in a page and believes that a person has begun to speak."
+        f"one reads {CONTROL_STRINGS[2]} in a page and believes that a person has begun to speak.\n\n"
+        "Nobody needs to do this on purpose. A page that teaches how the templates work, a question in a forum, a file of "
+        "tests or a log of an old conversation will do, and the crawl finds thousands of each. If only one in a million "
+        "pages held such a mark, a corpus of the usual size would still contain many thousand places where a stranger "
+        "seems to give orders.\n\n"
+        "There are two ways to be careful. One is to take the marks out of the page before it is encoded, but then "
+        "the text is no longer what its author wrote, and a page about chat templates loses the very words that it "
+        "was written to explain. The other is to leave the page alone and to switch the marks off while it is being "
+        "read, so that each of them falls apart into the letters and signs that it is made of. Nothing is lost in "
+        "this way, and the model can learn what people say about such marks without ever being fooled by one of "
+        "them. The test of it is simple: encode the page, look through the numbers, and see that none of them "
+        "belongs to a mark except the first and the last, which the program itself has put there."
     )
 
 
@@ -184,7 +197,9 @@ def _web() -> dict[str, bytes]:
     }
     odd = {
         SHORT_PAGE: page("Closed\n\nThis page has moved to another place."),
-        REPETITIVE_PAGE: page("Offers\n\n" + " ".join(["Buy the best of the offers that we have today."] * 30)),
+        REPETITIVE_PAGE: page(
+            "Offers\n\n" + " ".join(["Buy the best of the offers that we have today."] * 30)
+        ),
         CONTROL_PAGE: page(control_text()),
         LEGACY_PAGE: page(prose("ru-chai"), language="ru", charset="windows-1251"),
     }

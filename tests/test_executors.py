@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from curate import executors
 from curate.executors import Executor
 from curate.executors.local import LocalExecutor, WorkerDied

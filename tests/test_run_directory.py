@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from curate import driver, pipeline, storage
 from curate.executors.local import LocalExecutor
 from curate.phases import Phase, Result, inputs_of
@@ -50,7 +51,12 @@ def split_words(run: Run) -> list[Unit]:
     for path in sorted(folder.glob("*.txt")):
         stat = path.stat()
         units.append(
-            Unit(path.stem, {"file": str(path)}, ((path.name, f"{stat.st_size}:{stat.st_mtime_ns}"),), stat.st_size)
+            Unit(
+                path.stem,
+                {"file": str(path)},
+                ((path.name, f"{stat.st_size}:{stat.st_mtime_ns}"),),
+                stat.st_size,
+            )
         )
     return units
 
@@ -162,7 +168,9 @@ def test_a_missing_or_damaged_output_is_made_again(execute: Execute, tmp_path: P
 
 
 @pytest.mark.parametrize("record", [b"", b"{", b"[]", b'"x"', b'{"unit": "b"}', b"\xff\xfe", None])
-def test_a_damaged_or_missing_record_is_made_again(execute: Execute, tmp_path: Path, record: bytes | None) -> None:
+def test_a_damaged_or_missing_record_is_made_again(
+    execute: Execute, tmp_path: Path, record: bytes | None
+) -> None:
     execute()
     path = tmp_path / "run/units/words/b.json"
     good = path.read_bytes()
@@ -201,11 +209,18 @@ def test_what_a_killed_process_left_half_written_is_cleared(execute: Execute, tm
     assert not leftover.exists()
 
 
-def test_status_counts_finished_units_and_missing_files(execute: Execute, tmp_path: Path, texts: Path) -> None:
+def test_status_counts_finished_units_and_missing_files(
+    execute: Execute, tmp_path: Path, texts: Path
+) -> None:
     execute()
     (tmp_path / "run/words/b.txt").unlink()
     rows = driver.describe(Run(str(tmp_path / "run"), tiny_mixture(data=str(texts))))
-    assert rows[0] == {"phase": "words", "units": 3, "missing_files": ["words/b.txt"], "figures": {"words": 37}}
+    assert rows[0] == {
+        "phase": "words",
+        "units": 3,
+        "missing_files": ["words/b.txt"],
+        "figures": {"words": 37},
+    }
     assert rows[1]["figures"] == {"total": 37}
 
 

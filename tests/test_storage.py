@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import xxhash
+
 from curate import storage
 from curate.storage import StorageError
 
@@ -77,7 +78,13 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
 
 
 def test_what_killed_processes_left_is_cleared_and_nothing_more(tmp_path: Path) -> None:
-    for name in ("documents/.a.parquet.17.tmp", ".run.json.4.tmp", "documents/a.parquet", "note.tmp", ".lock"):
+    for name in (
+        "documents/.a.parquet.17.tmp",
+        ".run.json.4.tmp",
+        "documents/a.parquet",
+        "note.tmp",
+        ".lock",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     storage.remove_temporaries(str(tmp_path))
