@@ -76,6 +76,8 @@ def _execute_phase(run: Run, phase: Phase, executor: Executor, watcher: Watcher)
     for index, record in executor.map(work, todo):
         records[record.unit] = record
         watcher.unit(todo[index].unit, record)
+    if todo:
+        run.remove_unclaimed(list(records.values()))
     if phase.check is not None:
         phase.check(run, [records[unit.name] for unit in units])
     summary = PhaseSummary(

@@ -121,6 +121,14 @@ class Run:
                     storage.remove(self.url(item.path))
             storage.remove(self.url(self.record_path(phase, stem)))
 
+    def remove_unclaimed(self, records: Sequence[Record]) -> None:
+        """Remove what killed or changed units left behind in the folders that a phase's units publish to."""
+        claimed = {item.path for record in records for item in record.outputs}
+        for folder in sorted({path.rpartition("/")[0] for path in claimed} - {""}):
+            for name in storage.list_files(self.url(folder)):
+                if f"{folder}/{name}" not in claimed:
+                    storage.remove(self.url(f"{folder}/{name}"))
+
     def claim(self) -> None:
         """Make the folder this mixture's, or say whose it is."""
         found = _description(self.root)
