@@ -212,9 +212,10 @@ def check(run: Run, records: list[Record]) -> None:
 
 def config(mixture: Mixture) -> Any:
     """What every unit depends on beyond its own source."""
+    near = mixture.dedup.near
     return {
         "limits": {"document_bytes": mixture.limits.document_bytes},
-        "near": mixture.dedup.near,
+        "bands": near and [near.bands, near.rows, near.ngram],
         "seed": mixture.seed,
     }
 

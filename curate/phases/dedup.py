@@ -365,30 +365,32 @@ def _find(sorted_ids: Any, wanted: Any) -> Any:
     return np.where(sorted_ids[place] == wanted, place, -1)
 
 
-def near_config(mixture: Mixture) -> Any:
-    return mixture.dedup.near
+def verify_config(mixture: Mixture) -> Any:
+    near = mixture.dedup.near
+    return near and [near.ngram, near.jaccard]
 
 
-def exact_config(mixture: Mixture) -> Any:
-    return mixture.dedup.exact
+def files_alone(_: Mixture) -> Any:
+    """The input files decide everything; whether there are any units is `plan`'s business."""
+    return None
 
 
 PHASES = (
-    Phase("dedup.exact", "find equal texts", plan_exact, work_exact, exact_config),
+    Phase("dedup.exact", "find equal texts", plan_exact, work_exact, files_alone),
     Phase(
         "dedup.candidates",
         "find documents that share a MinHash band",
         plan_candidates,
         work_candidates,
-        near_config,
+        files_alone,
     ),
-    Phase("dedup.verify", "compare candidate pairs by true Jaccard", plan_verify, work_verify, near_config),
+    Phase("dedup.verify", "compare candidate pairs by true Jaccard", plan_verify, work_verify, verify_config),
     Phase(
         "dedup.clusters",
         "join verified pairs and choose survivors",
         plan_clusters,
         work_clusters,
-        near_config,
+        files_alone,
     ),
-    Phase("dedup.survivors", "mark each documents file", plan_survivors, work_survivors, exact_config),
+    Phase("dedup.survivors", "mark each documents file", plan_survivors, work_survivors, files_alone),
 )
