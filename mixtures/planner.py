@@ -15,7 +15,7 @@ A cell is (source, domain, language, length class). The planner sees histograms 
 
 All amounts are whole tokens: every stage gets its budget exactly, no cell more than its cap. Ties and
 roundings go by the sorted cells, so that the plan does not depend on the order of the rows. 100,000 inventory
-rows take about 0.2 s; memory is 1.5 kB per cell.
+rows take about 0.15 s; memory is 1.7 kB per cell.
 """
 
 from __future__ import annotations
