@@ -174,7 +174,7 @@ class _Reader:
     def _expanded(self, text: str, line: int) -> str:
         if not _encodable(text):
             self._problem(line, "text with half a surrogate pair")
-            return ""
+            return "?"
         if "${" not in text:
             return text
 
@@ -188,10 +188,10 @@ class _Reader:
                     f"the environment variable {match['name']} is not set; set it, "
                     f"or write ${{{match['name']}:-default}}",
                 )
-                return ""
+                return match[0]
             if not _encodable(found):
                 self._problem(line, f"the environment variable {match['name']} is not valid UTF-8")
-                return ""
+                return match[0]
             return found
 
         if "${" in _VARIABLE.sub("", text):

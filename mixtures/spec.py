@@ -4,7 +4,7 @@ A mixture says what a run reads, which rules and filters apply, in which proport
 the tokens are used, and how the shards are laid out; `docs/mixture.md` explains it key by key. An unknown
 key, a wrong type or a contradiction stops before any work with the file, the line and the nearest valid
 name, all of them at once (what contradicts across sections, once each section is valid). Loading a file of
-100 lines takes about 20 ms.
+100 lines takes about 15 ms.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, to_jsonable_python
 
 from mixtures import marked_yaml
-from mixtures.complaints import Complaint, MixtureError, complaints_of, contradictions, nearest, suggestion
+from mixtures.complaints import Complaint, complaints_of, contradictions, nearest, suggestion
+from mixtures.complaints import MixtureError as MixtureError  # part of this module's interface
 from mixtures.units import BINARY, DECIMAL, expand_braces, length_name, parse_size
 
 #: No document is used more often than this, whatever a file says: OLMo 3 caps repetition at 4-7 times
