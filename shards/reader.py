@@ -1,6 +1,6 @@
 """One shard, memory-mapped: rows by number, without a copy.
 
-Opening costs about 0.2 ms; a record batch is checked in full (list offsets, nulls) when first touched.
+Opening costs about 0.3 ms; a record batch is checked in full (list offsets, nulls) when first touched.
 """
 
 from __future__ import annotations

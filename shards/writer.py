@@ -2,8 +2,8 @@
 
     documents (lengths, keys) ─▶ pack ─▶ keyed shuffle of sequences ─▶ gather a batch ─▶ write it ─▶ ...
 
-Memory: 64 MiB of planes (or one sequence, if that is longer) and about 100 bytes per document, whatever the
-number of tokens; pools are only viewed, so they may be memory-mapped files larger than memory.
+Memory: 64 MiB of planes (or one sequence, if that is longer) and a few hundred bytes per document, whatever
+the number of tokens; pools are only viewed, so they may be memory-mapped files larger than memory.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ fn want_huge_pages(_buffer: &mut Vec<i32>) {}
 /// Room for `rows` planes of `width` tokens, and the exact number of tokens.
 fn plane_buffer(rows: usize, width: usize) -> PyResult<(Vec<i32>, usize)> {
     let mut out: Vec<i32> = Vec::new();
-    let tokens = rows.checked_mul(width).unwrap_or(usize::MAX);
+    let tokens = rows.saturating_mul(width);
     out.try_reserve_exact(tokens).map_err(|_| {
         PyMemoryError::new_err(format!(
             "{rows} sequences of {width} tokens do not fit in memory: gather fewer at a time"
