@@ -120,7 +120,8 @@ def to_markdown(reduced: str) -> str:
     code = False
     for piece in _PIECE.split(reduced):
         if not piece.startswith("<") or _PIECE.fullmatch(piece) is None:
-            out.append(_text(piece, code, bool(lists)))
+            text = _text(piece, code, bool(lists))
+            out.append(text.removeprefix("\n") if out and out[-1] == "\n" else text)
             continue
         closing = piece[1] == "/"
         name = piece.strip("</>").split()[0]
