@@ -1,7 +1,7 @@
 """Extraction: goldens by hand for each format, and what hostile input comes to."""
 
-# Typographic characters are what is tested, and markup samples are kept in one piece:
-# ruff: noqa: RUF001, E501
+# Markup samples are kept in one piece:
+# ruff: noqa: E501
 
 from __future__ import annotations
 
@@ -48,6 +48,20 @@ def test_html_keeps_headings_lists_code_and_tables() -> None:
 def test_html_formulae_are_tex_between_dollars(formula: str, text: str) -> None:
     source = f"<html><body><article><p>The value {formula} is what we want here.</p></article></body></html>"
     assert html.extract(source) == f"The value {text} is what we want here.\n"
+
+
+def test_html_lists_of_shallow_pages_are_content_unless_they_are_links() -> None:
+    items = "<ul><li>one<ul><li>inner</li></ul></li><li>two</li></ul>"
+    links = "<ul><li><a href='/'>Home</a></li><li><a href='/x'>Elsewhere</a></li></ul>"
+    for wrap in (
+        "{}",
+        "<div>{}</div>",
+        "<div><main>{}</main></div>",
+        "<div><div><article>{}</article></div></div>",
+    ):
+        text = html.extract(f"<html><body>{wrap.format('<p>Some words.</p>' + items)}</body></html>")
+        assert text == "Some words.\n\n- one\n  - inner\n- two\n"
+    assert html.extract(f"<html><body>{links}<p>Some words.</p></body></html>") == "Some words.\n"
 
 
 def test_html_of_nothing_is_an_empty_document() -> None:
