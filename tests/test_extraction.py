@@ -207,7 +207,7 @@ see
 Number the lines.
 .It Fl o Ar name
 Write to
-.Pa /tmp/name .
+.Pa /etc/name .
 .El
 .Bd -literal
 cat  a   b
@@ -216,7 +216,7 @@ cat  a   b
     assert roff.extract(source) == (
         "# CAT(1)\n\n## NAME\n\ncat — concatenate files\n\n## SYNOPSIS\n\ncat [-benst] [file ...]\n\n"
         "## DESCRIPTION\n\nThe cat utility reads file, see head(1).\n\n-b\n: Number the lines.\n\n"
-        "-o name\n: Write to /tmp/name.\n\n```\ncat  a   b\n```\n"
+        "-o name\n: Write to /etc/name.\n\n```\ncat  a   b\n```\n"
     )
 
 
