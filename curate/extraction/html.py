@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from resiliparse.extract.html2text import extract_plain_text
@@ -27,6 +29,12 @@ MAX_NULS = 0.1
 
 #: Page furniture that the main-content heuristic keeps: headers and footers that documentation tools write.
 FURNITURE = [".navheader", ".navfooter", ".headerlink"]
+
+#: How much of a list is looked at to tell whether it is navigation.
+SAMPLED_ELEMENTS = 300
+
+#: Classes of what mathematics scripts render beside the source of a formula.
+_RENDERED = frozenset({"katex-html", "MathJax_Preview", "MathJax", "mwe-math-fallback-image-inline"})
 
 _FORMULA_MARKS = ("<math", "<MATH", "math/tex", "MathJax", "katex")
 _PIECE = re.compile(r"(</?(?:h[1-6]|p|ul|ol|li|pre|br)(?:\s[^>]*)?/?>)")
@@ -57,6 +65,8 @@ def extract(data: bytes | str) -> str:
         raise ExtractionError(f"elements nested more than {MAX_DEPTH} deep")
     if any(mark in data for mark in _FORMULA_MARKS):
         _write_formulae(tree)
+    if "<ul" in data or "<UL" in data:
+        _sink_lists(tree)
     return to_markdown(
         extract_plain_text(
             tree,
@@ -77,25 +87,82 @@ def _too_deep(tree: HTMLTree) -> bool:
     return document is not None and document.query_selector(_TOO_DEEP) is not None
 
 
+def _sink_lists(tree: HTMLTree) -> None:
+    """Keep the lists of shallow pages.
+
+    Resiliparse takes every `ul` less than three levels below the body for navigation, which costs plain
+    documentation pages all their lists. Those that are not mostly links are moved down, into boxes.
+    """
+    for shallow in _shallow_lists(tree):
+        links = (node for node in islice(_elements(shallow), SAMPLED_ELEMENTS) if node.tag == "a")
+        if shallow.parent is None or 2 * sum(len(link.text) for link in links) > len(shallow.text):
+            continue
+        box: Any = tree.create_element("div")
+        shallow.parent.replace_child(box, shallow)
+        for _ in range(2):
+            inner: Any = tree.create_element("div")
+            box.append_child(inner)
+            box = inner
+        box.append_child(shallow)
+
+
+def _shallow_lists(tree: HTMLTree) -> list[Any]:
+    found = []
+    level = [tree.body] if tree.body is not None else []
+    for _ in range(3):
+        children = [child for node in level for child in _children(node)]
+        found += [child for child in children if child.tag == "ul"]
+        level = [child for child in children if child.tag != "ul"]
+    return found
+
+
+# Walking: resiliparse's own element lists take time quadratic in their length to go through.
+
+
+def _children(node: Any) -> Iterator[Any]:
+    child = node.first_element_child
+    while child is not None:
+        yield child
+        child = child.next_element_sibling
+
+
+def _elements(root: Any) -> Iterator[Any]:
+    """All elements below `root`, in document order."""
+    pending = [_children(root)]
+    while pending:
+        node = next(pending[-1], None)
+        if node is None:
+            pending.pop()
+        else:
+            yield node
+            pending.append(_children(node))
+
+
 # Formulae
 
 
-def _write_formulae(tree: Any) -> None:
-    """Replace formulae in the tree by text nodes with their TeX."""
-    for script in _all(tree, 'script[type^="math/tex"]'):
-        _replace(tree, script, _dollars(script.text, "display" in (script.getattr("type") or "")))
-    for math in _all(tree, "math"):
+def _write_formulae(tree: HTMLTree) -> None:
+    """Replace formulae in the tree by text nodes with their TeX; drop what only renders them again."""
+    if tree.body is None:
+        return
+    scripts, formulae, rendered = [], [], []
+    for node in _elements(tree.body):
+        if node.tag == "math":
+            formulae.append(node)
+        elif node.tag == "script" and (node.getattr("type") or "").startswith("math/tex"):
+            scripts.append(node)
+        elif _RENDERED.intersection((node.getattr("class") or "").split()):
+            rendered.append(node)
+    for script in scripts:
+        _replace(tree, script, _dollars(script.text, "display" in script.getattr("type")))
+    for math in formulae:
         annotation = math.query_selector('annotation[encoding="application/x-tex"]')
-        display = math.getattr("display") == "block"
         source = annotation.text if annotation is not None else math.getattr("alttext")
-        _replace(tree, math, _dollars(source or " ".join(math.text.split()), display))
-    for rendered in _all(tree, ".katex-html, .MathJax_Preview, .MathJax, .mwe-math-fallback-image-inline"):
-        if rendered.parent is not None and "$" not in rendered.text:
-            rendered.decompose()
-
-
-def _all(tree: Any, selector: str) -> list[Any]:
-    return list(tree.document.query_selector_all(selector))[:10_000]
+        source = source or " ".join(math.text.split())
+        _replace(tree, math, _dollars(source, math.getattr("display") == "block"))
+    for node in rendered:
+        if node.parent is not None and "$" not in node.text:
+            node.decompose()
 
 
 def _replace(tree: Any, node: Any, text: str) -> None:
@@ -120,7 +187,8 @@ def to_markdown(reduced: str) -> str:
     code = False
     for piece in _PIECE.split(reduced):
         if not piece.startswith("<") or _PIECE.fullmatch(piece) is None:
-            out.append(_text(piece, code, bool(lists)))
+            text = _text(piece, code, bool(lists))
+            out.append(text.removeprefix("\n") if out and out[-1] == "\n" else text)
             continue
         closing = piece[1] == "/"
         name = piece.strip("</>").split()[0]
@@ -137,14 +205,15 @@ def to_markdown(reduced: str) -> str:
                     lists.pop()
                 out.append("" if lists else "\n\n")
             else:
+                out.append("" if lists else "\n")
                 lists.append(1 if name == "ol" else 0)
-                out.append("\n")
         elif name == "li" and not closing:
             number = lists[-1] if lists else 0
             if number:
                 lists[-1] += 1
             indent = "  " * (len(lists) - 1)
-            out.append(f"\n{indent}{number}. " if number else f"\n{indent}- ")
+            mark = f"{number}. " if number else "- "
+            out.append(f"\n{indent}{mark}")
         elif name[0] == "h" and not closing:
             out.append(f"\n\n{'#' * int(name[1])} ")
         elif name != "li":

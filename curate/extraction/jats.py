@@ -329,6 +329,13 @@ def _mathml(node: etree._Element) -> str:
     )
     inner = escape(collapse(node.text or ""), quote=False)
     inner += "".join(_mathml(child) for child in node)
+    if not inner and name in ("mtext", "mspace") and _in_row(node):
+        return ""  # spacing; elsewhere an empty child holds a place (base, index, exponent)
     if name in ("mrow", "semantics", "mstyle", "mpadded") and not attributes and len(node) < 2:
         return inner  # grouping of nothing
     return f"<{name}{attributes}>{inner}</{name}>"
+
+
+def _in_row(node: etree._Element) -> bool:
+    parent = node.getparent()
+    return parent is not None and tag(parent) in ("math", "mrow", "mtd")

@@ -7,6 +7,7 @@ a blank.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 _CLOSING = frozenset(".,;:?!)]")
@@ -176,6 +177,10 @@ class Mdoc:
 
     def inline(self, words: list[str]) -> str:
         """A line's words and the macros among them, as text."""
+        words = list(words)
+        tail: list[str] = []
+        while words and words[-1] in _CLOSING:  # set after whatever the line's macros close
+            tail.append(words.pop())
         out: list[str] = []
         closing: list[str] = []  # what to close at the end of the line
         glue = False
@@ -190,7 +195,7 @@ class Mdoc:
                 out.append(piece)
             glue = piece in _OPENING
 
-        for word in [*words, None]:
+        for word in (*words, None):
             called = word is not None and (word in _TEXT or word in _ENCLOSED)
             if fresh and (word is None or called or word in _CLOSING):
                 if default := self._default(current):
@@ -216,21 +221,17 @@ class Mdoc:
                         put("'")
                         glue = True
                 current, fresh = word, word not in _SILENT
+            elif current == "Xr" and not fresh:  # the section of the page just named
+                out[-1] += f"({word})"
+                current = ""
             else:
                 self._argument(word, current, fresh, put)
                 if current == "Pf" or (current == "Fl" and word == "-"):
                     glue = True
                 fresh = False
-        text = " ".join(out)
-        tail = ""
-        while closing and text[-1:] in _CLOSING and text[-1:] not in ")]":
-            tail, text = text[-1] + tail, text[:-1]
-            if not text:
-                break
-        return text + "".join(reversed(closing)) + tail
+        return " ".join(out) + "".join(reversed(closing)) + "".join(reversed(tail))
 
-    def _argument(self, word: str, current: str, fresh: bool, put: object) -> None:
-        assert callable(put)
+    def _argument(self, word: str, current: str, fresh: bool, put: Callable[[str], None]) -> None:
         if word in _CLOSING or word in _OPENING:
             put(word)
         elif current == "Fl":
@@ -238,8 +239,6 @@ class Mdoc:
         elif current == "Nm":
             if fresh:
                 self.name = self.name or word
-            put(word)
-        elif current == "Xr" and not fresh:
             put(word)
         else:
             put(word)

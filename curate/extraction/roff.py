@@ -33,7 +33,9 @@ _BULLETS = {"•", "*", "-", "o", "·", "+", "—", "–", "○"}
 _NUMBER = re.compile(r"\(?\w{1,3}[.)]")
 _CONDITION = re.compile(r"(!?)\s*(?:([a-z])(?=\W|$)|'([^']*)'([^']*)'|\"([^\"]*)\"([^\"]*)\"|(\S+))\s*")
 _WIDE = re.compile("[\u1100-\u11ff\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")
-_MDOC = re.compile(r"^\.\s*(?:Dd|Dt|Sh)\b", re.MULTILINE)
+_MARKS = {1: None, 2: None}  # control characters that mark places while a page is in the making
+_MDOC = re.compile(r"^\.\s*D[dt]\b", re.MULTILINE)
+_MAN = re.compile(r"^\.\s*TH\b", re.MULTILINE)
 
 
 def extract(data: bytes | str) -> str:
@@ -45,7 +47,9 @@ def extract(data: bytes | str) -> str:
             raise ExtractionError(f"not UTF-8 at byte {error.start}") from error
     if "\0" in data:
         raise ExtractionError(f"NUL character at {data.index(chr(0))}")
-    page = Page(mdoc=_MDOC.search(data, 0, 65536) is not None)
+    data = data.translate(_MARKS)
+    head = data[:65536]
+    page = Page(mdoc=_MDOC.search(head) is not None and _MAN.search(head) is None)
     page.feed(_lines(data))
     return page.text()
 
@@ -80,7 +84,9 @@ class Page:
         self.flush()
         body = "\n\n".join(self.blocks)
         # A tag and its text, and neighbouring tags, belong together.
-        body = body.replace("\n\n\x01", "\n")
+        body = body.replace("\n\n\x01", "\n").replace("\x01", "")
+        if "\x02" in body:  # links that were never closed
+            body = body.replace("\x02 ", "").replace("\x02", "").strip("\n")
         return body + "\n" if body else ""
 
     def feed(self, lines: Iterator[str]) -> None:
@@ -412,6 +418,7 @@ def _nothing(page: Page, rest: str) -> None:
 
 
 _MACROS: dict[str, Callable[[Page, str], None]] = {
+    "Sh": _section("SS"), "Ip": _indented,  # as pages made by Perl's tools define them
     "TH": _title, "SH": _section("SH"), "SS": _section("SS"),
     "PP": _paragraph, "P": _paragraph, "LP": _paragraph, "HP": _paragraph, "Sp": _paragraph,
     "TP": _tagged, "TQ": _tagged, "IP": _indented,
@@ -431,4 +438,4 @@ _MACROS: dict[str, Callable[[Page, str], None]] = {
 }  # fmt: skip
 
 #: Names that mdoc pages use for macros of their own.
-_MAN_ONLY = frozenset({"B", "I", "R", "P", "TH", "SH", "SS", "OP", "SM"})
+_MAN_ONLY = frozenset({"Sh", "Ip", "Sp", "B", "I", "R", "P", "TH", "SH", "SS", "OP", "SM"})

@@ -59,7 +59,7 @@ _ESCAPE = re.compile(
     | o'(?P<over>[^'\n]*)'
     | [ABDHLRSXbhlvwx](?:'[^'\n]*'|"[^"\n]*"|\|?[^\s\\]*(?=\s|$|\\))
     | z(?P<z>.)
-    | (?P<one>.)
+    | (?P<one>.|$)
     )""",
     re.VERBOSE | re.DOTALL,
 )
@@ -84,7 +84,7 @@ def plain(text: str, strings: dict[str, str], depth: int = 0) -> str:
             _CACHE[whole] = found
         return found
 
-    return _ESCAPE.sub(one, text).removesuffix("\\")
+    return _ESCAPE.sub(one, text)
 
 
 _CACHE: dict[str, str] = {}

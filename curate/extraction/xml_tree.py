@@ -1,6 +1,7 @@
 """XML parsed without trust: no DTD, no entity expansion, no network, libxml2's own limits on depth and size.
 
-Character entities by their HTML names (`&nbsp;`, `&alpha;`) are understood without a DTD; any other entity
+Character entities by their HTML names (`&nbsp;`, `&alpha;`) are understood where a DOCTYPE promises
+them, without reading it; any other entity
 reference refuses the document, because the text that it stands for would be missing.
 """
 

@@ -6,7 +6,8 @@ common. A charset is decoded as the superset that browsers decode it as (WHATWG:
 `gb2312` as `gb18030`, `euc-kr` as `cp949`), and named so, by Python's names. Detection is uchardet's (in
 resiliparse) on at most 64 KiB.
 
-Costs: valid UTF-8 1-10 GB/s, a declared legacy charset 100-500 MB/s, detection about 1 ms a document.
+Costs on one core: UTF-8 5 GB/s when mostly ASCII, a declared single-byte charset 1.4 GB/s; detection only
+where both fail.
 """
 
 from __future__ import annotations

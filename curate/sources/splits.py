@@ -1,7 +1,7 @@
 """Input splits: which files a source names, in which order, and how they are cut into work units.
 
 A split is a few hundred megabytes of whole files. Planning reads names, sizes and times, never contents:
-one `scandir` walk per source (30,000 files in about 0.2 s from a warm cache), one listing per prefix of an
+one `scandir` walk per source (35,500 files in 0.6 s from a warm cache), one listing per prefix of an
 object store.
 
 Patterns are relative to the source's root: `*` and `?` inside one path component, `**` for any number of

@@ -7,7 +7,8 @@ number and, in JSON Lines, the byte offset of their line in the uncompressed fil
 Locators are `<file>#<id>`, or `<file>#row=<n>` where a row has no id, or an id that the file has used before.
 
 JSON Lines are parsed by Arrow in blocks of 8 MiB; a block that it refuses (an invalid line, a field of
-mixed type, bytes that are not UTF-8) is parsed again line by line, at about a fifth of the speed.
+mixed type, bytes that are not UTF-8) is parsed again line by line, at about a third of the speed (25
+against 80 MB/s of short texts).
 """
 
 from __future__ import annotations

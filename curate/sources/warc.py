@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
@@ -37,38 +38,67 @@ _MARKUP = re.compile(rb"\s*(?:<!--.{0,4096}?-->\s*)*<(?:!doctype\s+html|html|hea
 _WINDOW = 1 << 22
 
 
+@dataclass(frozen=True)
+class _Origin:
+    """Where a record comes from, and what its archive says about it."""
+
+    place: str  # `<file>@<offset>`, `+<n>` where records share a compressed frame
+    offset: int  # in the file as stored
+    url: str | None = None
+    date: str | None = None
+    cut: bool = False  # the archive says that it cut the payload off
+
+    def damaged(self, reason: str, size: int = 0) -> Record:
+        locator = f"{self.url or ''}#{self.place}"
+        return Record(
+            locator,
+            None,
+            size,
+            url=self.url,
+            date=self.date,
+            charset=None,
+            error=reason,
+            error_offset=self.offset,
+        )
+
+
+def _at(path: str, offset: int) -> _Origin:
+    return _Origin(f"{path}@{offset}", offset)
+
+
 def read_warc(root: Root, path: str, *, document_bytes: int) -> Iterator[Record]:
     """Every document of an archive; `format` is `html` or `text`, `text` is decoded but not extracted."""
     try:
-        stream = root.open(path)
-    except OSError as error:
-        yield _damaged(path, 0, f"cannot be opened: {error}")
-        return
-    with stream:
-        head = stream.read(4096)
-        stream.seek(0)
-        if arc.is_arc(head):
-            yield from _arc_documents(stream, path, document_bytes)
-        else:
-            yield from _documents(stream, path, document_bytes)
+        with root.open(path) as stream:
+            head = stream.read(4096)
+            stream.seek(0)
+            if arc.is_arc(head):
+                yield from _arc_documents(stream, path, document_bytes)
+            else:
+                yield from _documents(stream, path, document_bytes)
+    except OSError as error:  # of the file system: what the archive's own bytes cause is dealt with below
+        yield Record(f"#{path}", None, 0, charset=None, error=f"cannot be read: {error.strerror or error}")
 
 
 def _documents(stream: BinaryIO, path: str, document_bytes: int) -> Iterator[Record]:
     base = 0
     while True:
         last = base
+        done = -1  # offset of the last record that was dealt with: damage that follows is after it
+        ordinal = 0
         try:
             for record in ArchiveIterator(stream, parse_http=False):
                 last = base + record.stream_pos
-                yield from _document(record, path, last, document_bytes)
-                last = -last - 1  # done with: damage that follows is after this record
-            offset = _unread(stream, base if last == base else _end_of(stream, -last - 1))
-            if offset is None:
+                ordinal = ordinal + 1 if last == done else 0
+                yield from _document(record, path, last, ordinal, document_bytes)
+                done = last
+            offset = base if done < 0 else _end_of(stream, done)
+            if offset == done or not _unread(stream, offset):
                 return
-            yield _damaged(path, offset, "truncated archive")
+            yield _at(path, offset).damaged("truncated archive")
         except OSError as error:
-            offset = last if last >= 0 else _end_of(stream, -last - 1)
-            yield _damaged(path, offset, f"damaged archive: {error}")
+            offset = _end_of(stream, done) if done == last else last
+            yield _at(path, offset).damaged(f"damaged archive: {error}")
         following = _next_record(stream, offset + 1)
         if following is None:
             return
@@ -76,46 +106,37 @@ def _documents(stream: BinaryIO, path: str, document_bytes: int) -> Iterator[Rec
         stream.seek(base)
 
 
-def _document(record: WarcRecord, path: str, offset: int, limit: int) -> Iterator[Record]:
+def _document(record: WarcRecord, path: str, offset: int, ordinal: int, limit: int) -> Iterator[Record]:
     headers = record.headers
     declared = headers.get("Content-Length")
-    url = (headers.get("WARC-Target-URI") or "").strip("<>") or None
+    origin = _Origin(
+        place=f"{path}@{offset}+{ordinal}" if ordinal else f"{path}@{offset}",
+        offset=offset,
+        url=(headers.get("WARC-Target-URI") or "").strip("<>") or None,
+        date=headers.get("WARC-Date"),
+        cut=headers.get("WARC-Truncated") is not None,
+    )
     if not declared or not declared.isdigit():
-        yield _damaged(path, offset, "record without a valid Content-Length", url)
+        yield origin.damaged("record without a valid Content-Length")
         return
     if not record.record_type & _WANTED:
         if record.consume() < int(declared):
-            yield _damaged(path, offset, "truncated archive", url)
+            yield origin.damaged("truncated archive")
         return
     if int(declared) > limit:
-        yield _damaged(
-            path, offset, f"record of {declared} bytes, over the limit of {limit}", url, int(declared)
-        )
+        yield origin.damaged(f"record of {declared} bytes, over the limit of {limit}", int(declared))
         return
     body = record.reader.read()
     if len(body) < int(declared):
-        yield _damaged(path, offset, "truncated record", url, len(body))
+        yield origin.damaged("truncated record", len(body))
         return
     http = (headers.get("Content-Type") or "").startswith("application/http")
     media = headers.get("WARC-Identified-Payload-Type") or ("" if http else headers.get("Content-Type"))
-    cut = headers.get("WARC-Truncated") is not None
-    date = headers.get("WARC-Date")
-    yield from _payload(
-        body, http, media or "", url, f"{url or ''}#{path}@{offset}", date, offset, limit, cut
-    )
+    yield from _payload(origin, body, http, media or "", limit)
 
 
-def _payload(
-    body: bytes,
-    http: bool,
-    media: str,
-    url: str | None,
-    locator: str,
-    date: str | None,
-    offset: int,
-    limit: int,
-    cut: bool,
-) -> Iterator[Record]:
+def _payload(origin: _Origin, body: bytes, http: bool, media: str, limit: int) -> Iterator[Record]:
+    """The record of a payload that is a document; none for one that is not."""
     size = len(body)
     transfer = encoding = charset = None
     if http:
@@ -130,7 +151,7 @@ def _payload(
     if media and media not in HTML and media not in TEXT:
         return
     try:
-        data = decode_body(body, transfer=transfer, content=encoding, limit=limit, cut=cut)
+        data = decode_body(body, transfer=transfer, content=encoding, limit=limit, cut=origin.cut)
         if not media:
             if not _MARKUP.match(data[:8192]):
                 return
@@ -138,11 +159,11 @@ def _payload(
         form = "html" if media in HTML else "text"
         text, charset = decode(data, declared=charset or (declared_in(data) if form == "html" else None))
     except (DamagedInput, UndecodableError) as error:
-        yield Record(
-            locator, None, size, url=url, date=date, charset=None, error=str(error), error_offset=offset
-        )
+        yield origin.damaged(str(error), size)
         return
-    yield Record(locator, text, size, form, url, None, date, charset)
+    yield Record(
+        f"{origin.url or ''}#{origin.place}", text, size, form, origin.url, None, origin.date, charset
+    )
 
 
 def split_http(message: bytes) -> tuple[int, dict[str, str], bytes]:
@@ -170,11 +191,6 @@ def _media_type(value: str) -> tuple[str, str | None]:
     return media.strip().lower(), found[1] if found else None
 
 
-def _damaged(path: str, offset: int, reason: str, url: str | None = None, size: int = 0) -> Record:
-    locator = f"{url or ''}#{path}@{offset}"
-    return Record(locator, None, size, url=url, charset=None, error=reason, error_offset=offset)
-
-
 # After damage
 
 
@@ -188,22 +204,25 @@ def _end_of(stream: BinaryIO, offset: int) -> int:
         return offset + head + 8 + int(length[1]) if length else offset
     member = zlib.decompressobj(31)
     while data:
-        member.decompress(data, 1)
-        while member.unconsumed_tail and not member.eof:
-            member.decompress(member.unconsumed_tail, _WINDOW)
+        try:
+            member.decompress(data, 1)
+            while member.unconsumed_tail and not member.eof:
+                member.decompress(member.unconsumed_tail, _WINDOW)
+        except zlib.error:  # damaged inside the frame that this record shares with others
+            return offset
         if member.eof:
             return stream.tell() - len(member.unused_data)
         data = stream.read(_WINDOW)
     return stream.tell()
 
 
-def _unread(stream: BinaryIO, offset: int) -> int | None:
-    """`offset` when a record or a part of one is left there after the iterator's silent end, else None."""
+def _unread(stream: BinaryIO, offset: int) -> bool:
+    """Whether a record or a part of one is left at `offset` after the iterator's silent end."""
     stream.seek(0)
     if not stream.read(5).startswith((_GZIP_MEMBER, b"WARC/")):
-        return None  # zstd, lz4: the iterator's word has to do
+        return False  # zstd, lz4: the iterator's word has to do
     stream.seek(offset)
-    return offset if stream.read(4096).strip(b"\r\n\0 ") else None
+    return bool(stream.read(4096).strip(b"\r\n\0 "))
 
 
 def _next_record(stream: BinaryIO, offset: int) -> int | None:
@@ -240,15 +259,13 @@ def _starts_record(data: bytes) -> bool:
 def _arc_documents(stream: BinaryIO, path: str, limit: int) -> Iterator[Record]:
     try:
         for header, body, offset in arc.records(stream, limit):
-            locator = f"{header.url}#{path}@{offset}"
+            origin = _Origin(f"{path}@{offset}", offset, header.url, header.date)
             if body is None:
-                reason = f"record of {header.length} bytes, over the limit of {limit}"
-                yield _damaged(path, offset, reason, header.url, header.length)
-            elif header.url.startswith("http"):
-                media = "" if body.startswith(b"HTTP/") else header.media
-                http = not media
-                yield from _payload(
-                    body, http, media, header.url, locator, header.date, offset, limit, cut=False
+                yield origin.damaged(
+                    f"record of {header.length} bytes, over the limit of {limit}", header.length
                 )
+            elif header.url.startswith("http"):
+                http = body.startswith(b"HTTP/")
+                yield from _payload(origin, body, http, "" if http else header.media, limit)
     except DamagedInput as damage:
-        yield _damaged(path, damage.offset or 0, damage.reason)
+        yield _at(path, damage.offset or 0).damaged(damage.reason)
