@@ -22,8 +22,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::arrow::{numbers, to_python};
-use crate::text::{checked_texts, word_hashes};
+use crate::arrow::{large_strings, numbers, to_python};
+use crate::text::word_hashes;
 
 const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15 | 2; // odd, and 3 modulo 4: M - 1 loses one bit
 const LANES: usize = 32; // permutations per block: 4 AVX2 registers each of a, b and minimum
@@ -162,7 +162,7 @@ fn minhash_bands<'py>(
         )));
     };
     check_ngram(ngram)?;
-    let texts = checked_texts(texts)?;
+    let texts = large_strings(texts)?;
     let out = py.detach(|| {
         let permutations = Permutations::new(count, seed);
         let mut shingler = Shingler::default();
@@ -223,7 +223,7 @@ fn jaccard_pairs<'py>(
     ngram: usize,
 ) -> PyResult<Bound<'py, PyAny>> {
     check_ngram(ngram)?;
-    let texts = checked_texts(texts)?;
+    let texts = large_strings(texts)?;
     let (left, right) = (numbers::<UInt32Type>(left)?, numbers::<UInt32Type>(right)?);
     if left.len() != right.len() {
         return Err(PyValueError::new_err(format!(
