@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import curate_kernels
 import pyarrow as pa
 import pytest

