@@ -27,7 +27,7 @@ def test_labels_by_hand() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=40), st.randoms())
 def test_labels_are_the_smallest_reachable_and_do_not_depend_on_order(
-    edges: list[tuple[int, int]], draw
+    edges: list[tuple[int, int]], draw: random.Random
 ) -> None:
     labels = list(range(20))
     for _ in range(20):  # relax until nothing can change: 20 nodes need at most 19 rounds

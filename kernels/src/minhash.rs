@@ -8,8 +8,9 @@
 //!    The 32 bits make a*b / 2^32 accidental agreements: 0.1 between two texts of 20,000 words.
 //! 4. Band digest: XXH3-64 of the band's rows, the band's index as seed.
 //!
-//! Cost: 100 to 160 MB/s of text on one core with 286 permutations; 3 vector instructions per shingle for 8 permutations with AVX2, chosen at run time; the portable loop
-//! gives the same numbers. `jaccard_pairs` keeps 8 bytes per word of each text that a pair names.
+//! Cost: 100 to 150 MB/s of text on one core for 286 permutations. Three vector instructions do 8
+//! permutations of a shingle with AVX2, chosen at run time; the portable loop gives the same numbers.
+//! `jaccard_pairs` keeps 8 bytes per word of each text that a pair names.
 
 use std::sync::Arc;
 
