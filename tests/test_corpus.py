@@ -139,7 +139,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-@pytest.mark.parametrize("name", ["../out.txt", "/tmp/out.txt", "a/../../out.txt", "a\\..\\b", "C:out.txt"])
+@pytest.mark.parametrize(
+    "name", ["../out.txt", "/nowhere/out.txt", "a/../../out.txt", "a\\..\\b", "C:out.txt"]
+)
 def test_a_member_that_leaves_the_folder_refuses_the_archive(tmp_path: Path, name: str) -> None:
     archive = tar(tmp_path / "a.tar.gz", (name, b"x"))
     with pytest.raises(UnsafeArchive, match="leaves the folder"):
