@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .escaping import MINUS, chart_label, percent, short
+from .escaping import MINUS, chart_label, chart_text, percent, short
 from .queries import Row
 
 Figure = dict[str, Any]
@@ -108,7 +108,7 @@ def lengths(rows: Sequence[Row], column: str, colour: str) -> Figure:
         "textangle": 0,
         "textfont": {"size": 11},
         "constraintext": "none",
-        "customdata": hover,
+        "customdata": [chart_text(note) for note in hover],
         "hovertemplate": "%{customdata}<extra></extra>",
     }
     every = max(1, -(-len(bins) // 8))
@@ -143,11 +143,11 @@ def attention(stages: Sequence[Row]) -> Figure:
                 "mode": "markers+text",
                 "x": [p50],
                 "y": [i],
-                "text": [percent(p50)],
+                "text": [chart_text(percent(p50))],
                 "textposition": "top center",
                 "cliponaxis": False,
                 "marker": {"color": "@surface", "size": 9, "line": {"color": "@accent", "width": 2}},
-                "customdata": [note],
+                "customdata": [chart_text(note)],
                 "hovertemplate": "%{customdata}<extra></extra>",
             }
         )
@@ -174,7 +174,7 @@ def _bars(values: Sequence[float], colour: Any, text: Sequence[str] | None, hove
         "x": list(values),
         "y": list(range(len(values))),
         "marker": {"color": colour, "line": {"width": 0}},
-        "customdata": list(hover),
+        "customdata": [chart_text(note) for note in hover],
         "hovertemplate": "%{customdata}<extra></extra>",
         "cliponaxis": False,
     }
@@ -182,7 +182,8 @@ def _bars(values: Sequence[float], colour: Any, text: Sequence[str] | None, hove
     return (
         trace
         if text is None
-        else trace | {"text": [f"\u00a0{t}\u00a0" for t in text], "textangle": 0, "constraintext": "none"}
+        else trace
+        | {"text": [f"\u00a0{chart_text(t)}\u00a0" for t in text], "textangle": 0, "constraintext": "none"}
     )
 
 

@@ -36,7 +36,12 @@ def visible(text: str | None, limit: int = 160) -> str:
 
 def chart_label(text: str | None, limit: int = 44) -> str:
     """`visible` text that plotly shows as it is, without reading tags, entities or links in it."""
-    return visible(text, limit).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return chart_text(visible(text, limit))
+
+
+def chart_text(text: str) -> str:
+    """Text of our own (`< 0.1 %`) for plotly, which would read its signs as markup."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def script_json(value: Any) -> Markup:
