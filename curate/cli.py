@@ -192,7 +192,8 @@ def _show_summary(job: Any) -> None:
         f"\nreport   {storage.join(root, 'report.html')}\n"
         f'ask      curate sql {root} "SELECT dropped_by, count(*) FROM documents GROUP BY 1 ORDER BY 2 DESC"\n'
         f"explain  curate explain {root} URL-OR-ID\n"
-        f"load     python -c \"from shards.loader import Loader; print(next(iter(Loader('{root}', stage='4K'))))\"",
+        f'load     python -c "from shards.loader import Loader; '
+        f"print(Loader('{root}', stage='{stages[0][0]}', batch_sequences=1).batch(0))\"",
         highlight=False,
         markup=False,
         soft_wrap=True,
