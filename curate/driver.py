@@ -44,33 +44,46 @@ def execute(
 ) -> list[PhaseSummary]:
     """Run all phases, or those that `only` names (`dedup` names all of its parts).
 
-    Raises `RunError` when a phase cannot start, `storage.StorageError` when a file cannot be written, and
+    What comes before a named phase has to be complete already: it is checked, not run. Raises `RunError`
+    when a phase cannot start, `storage.StorageError` when a file cannot be written, and
     whatever a unit raises; what had finished before is kept.
     """
     for phase in PHASES:
         phase.config(run.mixture)  # a configuration that cannot work stops before any work
     run.claim()
+    wanted = [
+        index
+        for index, phase in enumerate(PHASES)
+        if not only or any(phase.name == name or phase.name.startswith(f"{name}.") for name in only)
+    ]
     summaries = []
-    for phase in PHASES:
-        if only and not any(phase.name == name or phase.name.startswith(f"{name}.") for name in only):
-            continue
-        summaries.append(_execute_phase(run, phase, executor, watcher))
+    for index, phase in enumerate(PHASES[: max(wanted, default=-1) + 1]):
+        if index in wanted:
+            summaries.append(_execute_phase(run, phase, executor, watcher))
+        else:
+            _require(run, phase)
     return summaries
+
+
+def _finished(run: Run, phase: Phase, units: Sequence[Unit]) -> tuple[dict[str, Record], list[Task]]:
+    """Records of the units that are done, and the tasks that are left."""
+    config = phase.config(run.mixture)
+    records: dict[str, Record] = {}
+    todo: list[Task] = []
+    for unit in units:
+        fingerprint = run.fingerprint(phase.name, unit, config)
+        if (record := run.finished(phase.name, unit, fingerprint)) is not None:
+            records[unit.name] = record
+        else:
+            todo.append(Task(run, phase.name, unit, fingerprint))
+    return records, todo
 
 
 def _execute_phase(run: Run, phase: Phase, executor: Executor, watcher: Watcher) -> PhaseSummary:
     started = time.monotonic()
     units = phase.plan(run)
     run.forget_others(phase.name, units)
-    records: dict[str, Record] = {}
-    todo: list[Task] = []
-    for unit in units:
-        fingerprint = run.fingerprint(phase.name, unit, phase.config(run.mixture))
-        if (record := run.finished(phase.name, unit, fingerprint)) is not None:
-            records[unit.name] = record
-        else:
-            todo.append(Task(run, phase.name, unit, fingerprint))
-    _check_upstream(run, phase, units)
+    records, todo = _finished(run, phase, units)
     todo.sort(key=lambda task: (-task.unit.size, task.unit.name))
     watcher.phase(phase, len(units), [task.unit for task in todo])
     for index, record in executor.map(work, todo):
@@ -91,13 +104,18 @@ def _execute_phase(run: Run, phase: Phase, executor: Executor, watcher: Watcher)
     return summary
 
 
-def _check_upstream(run: Run, phase: Phase, units: Sequence[Unit]) -> None:
-    """With `--only`, a phase may be asked for before those it reads have run."""
-    if units or phase.name == "curate" or phase.name.startswith("dedup."):
-        return
-    raise RunError(
-        f"{phase.name}: nothing to work on in {run.root}; run the phases before it first (leave out --only)"
-    )
+def _require(run: Run, phase: Phase) -> None:
+    """With `--only`, a phase may be asked for before those that it reads are complete."""
+    units = phase.plan(run)
+    records, todo = _finished(run, phase, units)
+    surplus = len(run.records(phase.name)) - len(records)
+    if todo or surplus:
+        raise RunError(
+            f"{phase.name}: {len(todo)} of {len(units)} units to do in {run.root}; "
+            "complete it first (leave out --only, or name this phase too)"
+        )
+    if phase.check is not None:
+        phase.check(run, list(records.values()))
 
 
 def totals(records: Sequence[Record]) -> dict[str, float]:
