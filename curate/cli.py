@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from mixtures.complaints import MixtureError
-from mixtures.spec import canonical, load_mixture
 from rich.console import Console
 from rich.table import Table
 
 from curate import storage
 from curate.storage import StorageError
+from mixtures.complaints import MixtureError
+from mixtures.spec import canonical, load_mixture
 
 console = Console()
 errors = Console(stderr=True)
@@ -190,7 +190,7 @@ def _show_summary(job: Any) -> None:
     root = job.root
     console.print(
         f"\nreport   {storage.join(root, 'report.html')}\n"
-        f'ask      curate sql {root} "SELECT dropped_by, count(*) FROM documents GROUP BY 1 ORDER BY 2 DESC"\n'
+        f'ask      curate sql {root} "SELECT dropped_by, count(*) FROM documents GROUP BY 1 ORDER BY 2"\n'
         f"explain  curate explain {root} URL-OR-ID\n"
         f'load     python -c "from shards.loader import Loader; '
         f"print(Loader('{root}', stage='{stages[0][0]}', batch_sequences=1).batch(0))\"",

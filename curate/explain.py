@@ -49,7 +49,8 @@ def find(run: str, what: str, limit: int = 5) -> list[Story]:
         for row in connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
     }
     table = "documents" if "documents" in tables else "ledger"
-    exact = f"SELECT * FROM {table} WHERE lower(hex(document_id)) = lower(?) OR url = ? OR locator = ? ORDER BY locator LIMIT ?"
+    is_it = "lower(hex(document_id)) = lower(?) OR url = ? OR locator = ?"
+    exact = f"SELECT * FROM {table} WHERE {is_it} ORDER BY locator LIMIT ?"
     rows = _rows(connection.execute(exact, [what, what, what, limit]))
     if not rows:
         part = (
@@ -70,8 +71,9 @@ def _story(connection: duckdb.DuckDBPyConnection, tables: set[str], row: dict[st
         survivor = found[0] if found else None
     spans: list[dict[str, Any]] = []
     if "spans" in tables:
-        order = "SELECT * FROM spans WHERE document_id = ? ORDER BY stage, epoch, document_offset, shard, sequence"
-        spans = _rows(connection.execute(order, [row["document_id"]]))
+        order = "ORDER BY stage, epoch, document_offset, shard, sequence"
+        statement = f"SELECT * FROM spans WHERE document_id = ? {order}"
+        spans = _rows(connection.execute(statement, [row["document_id"]]))
     return Story(row, survivor, spans)
 
 

@@ -78,7 +78,8 @@ class ConsoleWatcher:
             self._progress = self._task = None
         if summary.done:
             self.console.print(
-                f"[green]✓[/] {summary.name:<17} {summary.done:>4} units {summary.seconds:>7.1f} s  {_rates(summary)}",
+                f"[green]✓[/] {summary.name:<17} {summary.done:>4} units {summary.seconds:>7.1f} s  "
+                + _rates(summary),
                 highlight=False,
             )
 

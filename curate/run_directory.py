@@ -21,10 +21,10 @@ from typing import Any
 
 import curate_kernels
 import xxhash
-from mixtures.spec import Mixture, canonical
 
 from curate import storage
 from curate.storage import Published
+from mixtures.spec import Mixture, canonical
 
 #: Packages and modules whose code decides what a unit writes. What only shows results is left out.
 _CODE = ("curate", "tokenizer", "shards", "mixtures")
@@ -75,7 +75,7 @@ class Run:
     def fingerprint(self, phase: str, unit: Unit, config: Any) -> str:
         """A digest of everything that determines the unit's output."""
         parts = [phase, unit.name, unit.payload, unit.inputs, canonical(config), code_version()]
-        return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True, default=str).encode())
+        return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True, default=asdict).encode())
 
     def record_path(self, phase: str, unit: str) -> str:
         return f"units/{phase}/{unit}.json"

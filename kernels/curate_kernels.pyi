@@ -5,7 +5,6 @@ raises `ValueError` on an argument that makes no sense and never panics on data.
 """
 
 from os import PathLike
-from typing import Any
 
 import pyarrow as pa
 
@@ -16,13 +15,15 @@ __version__: str
 def normalize(texts: pa.Array) -> pa.Array:
     """NFC, line ends to LF, no BOM, no control characters but tab and newline. Nulls stay null.
 
-    A fixed point of itself. Runs of more than 30 combining marks are broken up by U+034F (UAX #15, Stream-Safe).
+    A fixed point of itself. Runs of more than 30 combining marks are broken up by U+034F (UAX #15,
+    Stream-Safe).
     """
 
 def signals(texts: pa.Array) -> pa.RecordBatch:
     """One row per text, one typed column per signal (names and definitions in `signal_names`).
 
-    Null rows for null texts; an empty text has 0 in every ratio and mean. ValueError for a text of 4 GiB or more.
+    Null rows for null texts; an empty text has 0 in every ratio and mean. ValueError for a text of 4 GiB
+    or more.
     """
 
 def signal_names() -> dict[str, str]:
@@ -39,18 +40,14 @@ def keyed_uniform(ids: pa.Array, seed: int, salt: str) -> pa.Array:
 
 # minhash.rs
 
-def minhash_bands(
-    texts: pa.Array, *, bands: int, rows: int, ngram: int = 5, seed: int = 1
-) -> pa.Array:
+def minhash_bands(texts: pa.Array, *, bands: int, rows: int, ngram: int = 5, seed: int = 1) -> pa.Array:
     """Band digests, `fixed_size_list(uint64, bands)`, of MinHash signatures over word n-grams.
 
     Null for a text without a word. A text of fewer than `ngram` words is one shingle: all its words.
     ValueError unless 1 <= bands * rows <= 65,536 and 1 <= ngram <= 64.
     """
 
-def jaccard_pairs(
-    texts: pa.Array, left: pa.Array, right: pa.Array, *, ngram: int = 5
-) -> pa.Array:
+def jaccard_pairs(texts: pa.Array, left: pa.Array, right: pa.Array, *, ngram: int = 5) -> pa.Array:
     """True Jaccard (float64) of the shingle sets of `texts[left[i]]` and `texts[right[i]]` (uint32).
 
     0 for two texts without words (null texts have none). ValueError for an index beyond the texts.
@@ -82,9 +79,7 @@ class LanguageModel:
 
 # fim.rs
 
-def fim_pieces(
-    texts: pa.Array, ids: pa.Array, rates: pa.Array, *, seed: int
-) -> tuple[pa.Array, pa.Array]:
+def fim_pieces(texts: pa.Array, ids: pa.Array, rates: pa.Array, *, seed: int) -> tuple[pa.Array, pa.Array]:
     """Texts to encode, and pieces per document (uint8: 1 whole; 3 prefix, middle, suffix, in text order).
 
     A document takes part when `keyed_uniform(id, seed, "fim")` is below its rate (float64 per document) and
@@ -138,7 +133,8 @@ def gather_planes(
     pad: int,
 ) -> pa.Array:
     """Token planes, `fixed_size_list<int32>[sequence_length]`: piece i copies `length[i]` ids from
-    `pools[pool[i]]` (flat int32) at `pool_start[i]` (int64) to `sequence[i]` at `start[i]`; the rest is `pad`.
+    `pools[pool[i]]` (flat int32) at `pool_start[i]` (int64) to `sequence[i]` at `start[i]`; the rest is
+    `pad`.
     `pool`, `length`, `sequence` and `start` are int32. Pieces come in any order (in output order is
     fastest). ValueError for a piece out of range or on top of another, and for nulls.
     """

@@ -9,7 +9,6 @@ Memory: one batch of documents (8 MB of text) and the unit's band digests (40 by
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import asdict
 from typing import Any
 
 import curate_kernels
@@ -17,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from mixtures.spec import Mixture
 
 from curate import storage
 from curate.document import DOCUMENTS, ledger_schema
@@ -27,6 +25,7 @@ from curate.sources import Fields, ReadOptions, read_split
 from curate.sources.splits import Split, plan_splits
 from curate.stages import SourceContext, run_stages
 from curate.stages.rules import fingerprint, load_rules
+from mixtures.spec import Mixture
 
 #: Rows of `hashes/` and `bands/`: `row` is the document's place in its documents file.
 HASHES = pa.schema(
@@ -50,12 +49,13 @@ def plan(run: Run) -> list[Unit]:
         )
         if not splits and not source.optional:
             raise RunError(
-                f"source {name!r}: no file matches {', '.join(source.read.patterns)} under {run.mixture.data!r}; "
+                f"source {name!r}: no file matches {', '.join(source.read.patterns)} "
+                f"under {run.mixture.data!r}; "
                 "fetch the data (make data), point CURATE_DATA at it, or mark the source `optional: true`"
             )
         rules = fingerprint(load_rules(source.rules))
         for number, split in enumerate(splits):
-            payload = {"split": asdict(split), "rules": rules, "source": source.model_dump(mode="json")}
+            payload = {"split": split, "rules": rules, "source": source.model_dump(mode="json")}
             inputs = tuple(zip(split.files, split.stamps, strict=True))
             units.append(Unit(f"{name}-{number:04d}", payload, inputs, split.bytes))
     return units
@@ -63,12 +63,12 @@ def plan(run: Run) -> list[Unit]:
 
 def absent_sources(run: Run, units: list[Unit]) -> list[str]:
     """Optional sources that have no data here."""
-    present = {unit.payload["split"]["source"] for unit in units}
+    present = {unit.payload["split"].source for unit in units}
     return [name for name in run.mixture.sources if name not in present]
 
 
 def work(run: Run, unit: Unit) -> Result:
-    split = Split(**{key: tuple(v) if isinstance(v, list) else v for key, v in unit.payload["split"].items()})
+    split: Split = unit.payload["split"]
     source = run.mixture.sources[split.source]
     context = SourceContext(split.source, source, load_rules(source.rules))
     fields = Fields(text=source.read.text, url=source.read.url or Fields.url, id=source.read.id or Fields.id)

@@ -21,12 +21,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from mixtures.spec import Mixture
 
 from curate import storage
 from curate.document import ID
 from curate.phases import Phase, Result, inputs_of, shuffle
 from curate.run_directory import Record, Run, Unit
+from mixtures.spec import Mixture
 
 ALL_PAIRS_UP_TO = 16
 PAIRS_AT_A_TIME = 1 << 16

@@ -17,12 +17,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from mixtures.spec import Mixture
 
 from curate import storage
 from curate.document import ID
 from curate.phases import Phase, Result, inputs_of
 from curate.run_directory import Run, RunError, Unit
+from mixtures.spec import Mixture
 from tokenizer import Tokenizer, load
 
 #: A shard group holds about this many documents: enough that packing inside it is as good as packing all.

@@ -15,13 +15,13 @@ import curate_kernels
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from mixtures.spec import Mixture
-from shards.writer import write_shards
 
 from curate import storage
 from curate.phases import Phase, Result, inputs_of
 from curate.phases.tokenize import CELL, length_class, summed, tokenizer_of
 from curate.run_directory import Run, Unit
+from mixtures.spec import Mixture
+from shards.writer import write_shards
 
 
 def plan(run: Run) -> list[Unit]:
@@ -47,6 +47,9 @@ def work(run: Run, unit: Unit) -> Result:
     plan_rows = storage.read_table(assignments).filter(pc.field("stage") == stage)
     spec = mixture.tokenizer
     tokenizer = tokenizer_of(spec.preset, spec.bos, spec.eos)
+    pad = tokenizer.special.pad
+    if pad is None:
+        raise AssertionError("a tokenizer without a pad token is refused when it is loaded")
     sources = list(mixture.sources)
     with ExitStack() as stack:
         flat: list[pa.Array] = []
@@ -69,7 +72,7 @@ def work(run: Run, unit: Unit) -> Result:
             group=unit.payload["group"],
             shard_tokens=mixture.shards.shard_tokens,
             max_documents=mixture.shards.documents_per_sequence,
-            pad=tokenizer.special.pad,
+            pad=pad,
             pad_documents_to=mixture.shards.pad_documents_to,
             sources=sources,
             metadata={"mixture": mixture.name, "seed": str(mixture.seed), "tokenizer": tokenizer.fingerprint},
