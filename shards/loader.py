@@ -68,8 +68,8 @@ class Loader:
     ) -> None:
         """`url` is the run directory (a path or any fsspec URL).
 
-        The global batch is `batch_sequences`, or `batch_tokens / sequence_length`; rank r of `world_size`
-        takes its r-th contiguous part. `cache` keeps the shards of a remote run (default: a temporary
+        The global batch is `batch_sequences`, or `batch_tokens / sequence_length`; without either, the batch
+        that the run's plan has for the stage. Rank r of `world_size` takes its r-th contiguous part. `cache` keeps the shards of a remote run (default: a temporary
         folder that goes with the loader).
 
         Raises ValueError for options that make no sense (with those that would), ShardError for a manifest
@@ -99,6 +99,8 @@ class Loader:
         self.stage = stage
         self.sequence_length: int = lengths[0]
         self.sequences = int(self._ends[-1])
+        if batch_sequences is None and batch_tokens is None:
+            batch_tokens = _planned_batch(self._fs, self._root, stage)
         self.batch_sequences = _batch_sequences(batch_sequences, batch_tokens, self.sequence_length)
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} is not in 0..{world_size}")
@@ -271,6 +273,15 @@ def _batch_sequences(sequences: int | None, tokens: int | None, length: int) -> 
     if sequences is None or sequences < 1:
         raise ValueError("a batch needs at least one sequence")
     return sequences
+
+
+def _planned_batch(fs: Any, root: str, stage: str) -> int | None:
+    """The batch in tokens that the plan has for a stage, if the run directory holds a plan."""
+    for name in sorted(fs.glob(f"{root}/manifest/stages/*.parquet")):
+        with fs.open(name, "rb") as file:
+            rows = pq.read_table(file, columns=["stage", "batch_tokens"]).to_pylist()
+        return next((int(row["batch_tokens"]) for row in rows if row["stage"] == stage), None)
+    return None
 
 
 def _stage_shards(fs: Any, root: str, stage: str) -> pa.Table:

@@ -31,10 +31,12 @@ def work(run: Run, unit: Unit) -> Result:
             "no document survived, so there is nothing to plan: see what removed them with "
             f'curate sql {run.root} "SELECT source, dropped_by, count(*) FROM ledger GROUP BY ALL"'
         )
+    batch = pa.repeat(pa.scalar(result.batch_tokens, pa.int64()), len(result.stages))
+    stages = result.stages.append_column("batch_tokens", batch)
     notes = pa.table({"note": pa.array(result.notes, pa.string())})
     outputs = (
         storage.publish_table(run.root, "plan/assignments.parquet", result.assignments),
-        storage.publish_table(run.root, "plan/stages.parquet", result.stages),
+        storage.publish_table(run.root, "plan/stages.parquet", stages),
         storage.publish_table(run.root, "plan/notes.parquet", notes),
         storage.publish_table(run.root, "plan/inventory.parquet", inventory),
     )
