@@ -69,8 +69,8 @@ class Loader:
         """`url` is the run directory (a path or any fsspec URL).
 
         The global batch is `batch_sequences`, or `batch_tokens / sequence_length`; without either, the batch
-        that the run's plan has for the stage. Rank r of `world_size` takes its r-th contiguous part. `cache` keeps the shards of a remote run (default: a temporary
-        folder that goes with the loader).
+        that the run's plan has for the stage. Rank r of `world_size` takes its r-th contiguous part.
+        `cache` keeps the shards of a remote run (default: a temporary folder that goes with the loader).
 
         Raises ValueError for options that make no sense (with those that would), ShardError for a manifest
         or shard that is missing, truncated or of another version.

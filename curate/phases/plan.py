@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
-from mixtures.spec import Mixture
 
 from curate import storage
 from curate.phases import Phase, Result, inputs_of
 from curate.phases.tokenize import CELL, INVENTORY, summed
 from curate.run_directory import Run, RunError, Unit
 from mixtures import planner
+from mixtures.spec import Mixture
 
 
 def plan(run: Run) -> list[Unit]:
