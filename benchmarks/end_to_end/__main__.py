@@ -129,7 +129,7 @@ def run_ours(data: Path, scratch: Path, core: int) -> Measured:
     for phase in reported["phases"]:
         name = phase["name"].split(".")[0]
         phases[name] = phases.get(name, 0.0) + phase["seconds"]
-    counted = duckdb.sql(
+    counted = duckdb.connect().execute(
         "SELECT count(*), count(*) FILTER (status = 'kept'), coalesce(sum(tokens), 0)::BIGINT "
         f"FROM read_parquet('{run}/manifest/documents/*.parquet')"
     ).fetchone()
