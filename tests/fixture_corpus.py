@@ -1,9 +1,11 @@
 """A small corpus of every kind of input that a source can read, good and bad, built from `fixtures/`.
 
-`build` lays it out under a folder, byte for byte the same every time, in about 50 ms: 100 files' worth of
-pages, tables, repositories, proofs, an article and manual pages, about 200 kB. `mixture` is a mixture over it.
-What is wrong on purpose has a name here (`SHORT_PAGE`, `DAMAGED`, ...), so that a test can say what it expects.
+`build` lays it out under a folder, byte for byte the same every time, in about 50 ms: 29 files of pages,
+tables, texts, code, proofs, an article and manuals, 67 documents in 70 kB. `mixture` is a mixture over it.
+What is wrong on purpose has a name here (`SHORT_PAGE`, `DAMAGED`, ...): a test can say what it expects.
 """
+
+# ruff: noqa: RUF001 (control strings are written with look-alikes of ASCII)
 
 from __future__ import annotations
 
@@ -84,7 +86,8 @@ def page(text: str, *, language: str = "en", charset: str = "utf-8") -> bytes:
 <head><meta charset="{charset}"><title>{title}</title>
 <script>var counter = 1; document.write("never text");</script><style>p {{ margin: 1em }}</style></head>
 <body>
-<nav><ul><li><a href="/">Home</a></li><li><a href="/all">All pages</a></li><li><a href="/about">About</a></li></ul></nav>
+<nav><ul><li><a href="/">Home</a></li><li><a href="/all">All pages</a></li>
+<li><a href="/about">About</a></li></ul></nav>
 <main><article>
 <h1>{title}</h1>
 {body}
@@ -98,7 +101,8 @@ def page(text: str, *, language: str = "en", charset: str = "utf-8") -> bytes:
 def warc_record(kind: str, number: int, url: str, content_type: str, body: bytes) -> bytes:
     """One WARC record as a gzip member of its own."""
     head = (
-        f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Record-ID: <urn:uuid:00000000-0000-4000-8000-{number:012d}>\r\n"
+        f"WARC/1.0\r\nWARC-Type: {kind}\r\n"
+        f"WARC-Record-ID: <urn:uuid:00000000-0000-4000-8000-{number:012d}>\r\n"
         f"WARC-Date: 2024-03-0{1 + number % 9}T12:00:00Z\r\nWARC-Target-URI: {url}\r\n"
         f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
@@ -130,32 +134,6 @@ def warc(
     )
     offsets = [sum(map(len, members[:i])) for i in range(len(members))]
     return b"".join(members), offsets
-
-
-def control_text() -> str:
-    """An ordinary page that quotes every control string."""
-    quoted = ", ".join(CONTROL_STRINGS)
-    return (
-        "How chat templates are written\n\n"
-        "Many models are trained on conversations, and the program that prepares the text has to mark where one "
-        f"speaker stops and the next begins. For this it uses strings such as {quoted}. They look like markup "
-        "and are easy to type, so that anyone who writes a page about them, as we do here, puts them into the "
-        "text of the web.\n\n"
-        "A careful tokenizer treats what it finds in a page as plain characters. The real marks are inserted by "
-        "number after the text has been encoded, and nobody who writes a web page can forge them. A careless "
-        f"one reads {CONTROL_STRINGS[2]} in a page and believes that a person has begun to speak.\n\n"
-        "Nobody needs to do this on purpose. A page that teaches how the templates work, a question in a forum, a file of "
-        "tests or a log of an old conversation will do, and the crawl finds thousands of each. If only one in a million "
-        "pages held such a mark, a corpus of the usual size would still contain many thousand places where a stranger "
-        "seems to give orders.\n\n"
-        "There are two ways to be careful. One is to take the marks out of the page before it is encoded, but then "
-        "the text is no longer what its author wrote, and a page about chat templates loses the very words that it "
-        "was written to explain. The other is to leave the page alone and to switch the marks off while it is being "
-        "read, so that each of them falls apart into the letters and signs that it is made of. Nothing is lost in "
-        "this way, and the model can learn what people say about such marks without ever being fooled by one of "
-        "them. The test of it is simple: encode the page, look through the numbers, and see that none of them "
-        "belongs to a mark except the first and the last, which the program itself has put there."
-    )
 
 
 def files() -> dict[str, bytes]:
@@ -200,7 +178,7 @@ def _web() -> dict[str, bytes]:
         REPETITIVE_PAGE: page(
             "Offers\n\n" + " ".join(["Buy the best of the offers that we have today."] * 30)
         ),
-        CONTROL_PAGE: page(control_text()),
+        CONTROL_PAGE: page(prose("en-control")),
         LEGACY_PAGE: page(prose("ru-chai"), language="ru", charset="windows-1251"),
     }
     cut, offsets = warc({SITE + "de-uhren.html": page(prose("de-uhren"), language="de")} | copies, first=600)
@@ -245,7 +223,8 @@ def _sums() -> list[str]:
     return [
         f"Tables of the number {k}\n\n"
         + "\n".join(
-            f"If {n} boats carry {k} barrels each, they carry {n * k} barrels, and {n * k + n} with one more in every boat."
+            f"If {n} boats carry {k} barrels each, they carry {n * k} barrels, "
+            f"and {n * k + n} with one more in every boat."
             for n in range(k, k + 24)
         )
         for k in range(7, 15)
@@ -345,6 +324,9 @@ mixture:
   budget: 3.0
 curriculum:
   batch_tokens: 4Ki
-  stages: [{{length: 256, share: 0.4}}, {{length: 1K, share: 0.3}}, {{length: 4K, share: 0.3, favour_long: 4}}]
+  stages:
+    - {{length: 256, share: 0.4}}
+    - {{length: 1K, share: 0.3}}
+    - {{length: 4K, share: 0.3, favour_long: 4}}
 shards: {{documents_per_sequence: 64, shard_tokens: 16Ki}}
 """

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from click.testing import CliRunner, Result
 
+from curate.cli import main
 from curate.driver import PhaseSummary, execute
 from curate.executors import Executor
 from curate.executors.local import LocalExecutor
@@ -71,6 +73,14 @@ def ask(root: Path, statement: str) -> list[tuple[Any, ...]]:
     files["ledger"] = f"read_parquet('{root}/ledger/*.parquet')"
     with duckdb.connect() as connection:
         return connection.execute(statement.format(**files)).fetchall()
+
+
+def invoke(*arguments: object) -> Result:
+    """A command in this process; a bug in it shows as the exception it is."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
 
 
 def curate(

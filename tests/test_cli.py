@@ -15,20 +15,11 @@ from pathlib import Path
 
 import fixture_corpus as corpus
 import pytest
-from click.testing import CliRunner, Result
 from conftest import Finished
-from run_fixture import ROOT, ask, assert_same_outputs, curate
+from run_fixture import ROOT, ask, assert_same_outputs, curate, invoke, run_mixture
 
 from curate.cli import main
 from curate.pipeline import PHASES
-
-
-def invoke(*arguments: object) -> Result:
-    """A command in this process; a bug in it shows as the exception it is."""
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def words(text: str) -> str:
@@ -62,7 +53,8 @@ def test_a_run_from_the_command_line_tells_what_it_did_and_the_second_that_there
         assert f"✓ {phase.name} " in first.stdout
     documents, kept, quarantined = ask(
         finished.root,
-        "SELECT count(*), count(*) FILTER (status = 'kept'), count(*) FILTER (error IS NOT NULL) FROM {documents}",
+        "SELECT count(*), count(*) FILTER (status = 'kept'), count(*) FILTER (error IS NOT NULL) "
+        "FROM {documents}",
     )[0]
     assert f"{documents} documents in, {kept} kept with " in first.stdout
     assert f"{quarantined} quarantined" in first.stdout
@@ -103,8 +95,8 @@ def test_a_dry_run_shows_configuration_and_units_and_writes_nothing(
 
 def test_the_summary_as_json_counts_units(finished: Finished, copy: Path) -> None:
     (copy / "report.html").unlink()
-    done = curate("run", finished.mixture, "-o", copy, "--json")
-    assert done.returncode == 0
+    done = invoke("run", finished.mixture, "-o", copy, "-w", 1, "--json")
+    assert done.exit_code == 0
     summary = json.loads(done.stdout)
     assert summary["run"] == str(copy)
     assert {phase["name"]: phase["done"] for phase in summary["phases"]} == {
@@ -183,7 +175,7 @@ def test_an_interrupt_ends_with_one_line_and_the_next_run_completes(
         _, complaint = process.communicate(timeout=60)
     assert process.returncode == 130, complaint
     assert complaint == "stopped; what had finished is kept: run the same command again to go on\n"
-    assert curate("run", finished.mixture, "-o", root).returncode == 0
+    run_mixture(finished.mixture, root)
     assert_same_outputs(root, finished.bytes)
 
 
@@ -204,7 +196,7 @@ def test_status_counts_units_documents_and_tokens(finished: Finished) -> None:
     assert rows[0]["figures"]["quarantined"] == len(corpus.DAMAGED)
 
 
-def test_status_of_a_damaged_run_says_so(finished: Finished, copy: Path) -> None:
+def test_status_of_a_damaged_run_says_so(copy: Path) -> None:
     next(copy.glob("shards/*.arrow")).unlink()
     (copy / "units/report/report.json").unlink()
     done = invoke("status", copy)
@@ -242,7 +234,7 @@ def test_sql_prints_a_table(finished: Finished) -> None:
 
 
 def test_sql_as_json_gives_an_object_a_row(finished: Finished) -> None:
-    statement = "SELECT document_id, url, jaccard, failed_rules FROM documents WHERE status = 'duplicate' ORDER BY url"
+    statement = "SELECT document_id, url, failed_rules FROM documents WHERE status = 'duplicate' ORDER BY url"
     done = invoke("sql", finished.root, statement, "--json")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(rows) == 4
@@ -358,7 +350,8 @@ def test_markup_in_a_url_is_shown_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "data/a.jsonl").write_text(json.dumps(row) + "\n")
     mixture = tmp_path / "m.yaml"
     mixture.write_text(
-        f"name: m\ndata: {tmp_path}/data\nsources: {{s: {{read: {{jsonl: a.jsonl}}}}}}\nmixture: {{weights: {{s: 1}}}}\n"
+        f"name: m\ndata: {tmp_path}/data\nsources: {{s: {{read: {{jsonl: a.jsonl}}}}}}\n"
+        "mixture: {weights: {s: 1}}\n"
         "curriculum: {batch_tokens: 1K, stages: [{length: 256, share: 1}]}\n"
     )
     assert invoke("run", mixture, "-o", tmp_path / "run", "-w", 1).exit_code == 0

@@ -1,4 +1,4 @@
-"""Output bytes depend on the data and the mixture alone: not on workers, executor, or the order of the files."""
+"""Output bytes depend on data and mixture alone: not on workers, executor, or the order of the files."""
 
 from __future__ import annotations
 
@@ -140,7 +140,8 @@ def test_a_slice_of_the_sample_corpus_is_the_same_with_one_worker_and_two(tmp_pa
     assert counts["euler"] == len((SAMPLE / "math/euler.jsonl").read_bytes().splitlines())
     assert counts["charsets"] == sum(path.is_file() for path in (SAMPLE / "web/charsets").rglob("*"))
     assert counts["web"] >= 20
-    fates = "SELECT count(*), count(*) FILTER (status = 'kept'), count(*) FILTER (error IS NOT NULL) FROM {documents}"
+    count = "count(*), count(*) FILTER (status = 'kept'), count(*) FILTER (error IS NOT NULL)"
+    fates = f"SELECT {count} FROM {{documents}}"
     ((documents, kept, unreadable),) = ask(root, fates)
     assert documents == sum(counts.values())
     assert kept > 0.3 * documents

@@ -37,7 +37,7 @@ def sleep_and_mark(path: str) -> str:
 def threads_of_arrow(_: int) -> int:
     import pyarrow as pa
 
-    return pa.cpu_count()
+    return int(pa.cpu_count())
 
 
 def process(_: int) -> int:
@@ -67,7 +67,7 @@ def test_no_units_give_no_results(executor: Executor) -> None:
 
 
 def test_an_error_in_a_unit_arrives_as_it_was_raised(executor: Executor) -> None:
-    with pytest.raises(ValueError, match="math domain error|expected a nonnegative"):
+    with pytest.raises(ValueError, match=r"math domain error|expected a nonnegative"):
         list(executor.map(math.sqrt, [4.0, -1.0, 9.0]))
     assert list(executor.map(math.sqrt, [4.0])) == [(0, 2.0)], "and the executor is still of use"
 

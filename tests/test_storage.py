@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pytest
@@ -51,9 +52,13 @@ def test_nothing_is_visible_before_the_file_is_complete(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [RuntimeError("bug"), KeyboardInterrupt(), OSError(5, "read error")])
 def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: BaseException) -> None:
     (tmp_path / "a").write_bytes(b"old")
-    with pytest.raises(type(error)) as caught, storage.publishing(str(tmp_path), "a") as publication:
-        publication.sink.write(b"half")
+
+    def write(sink: BinaryIO) -> None:
+        sink.write(b"half")
         raise error
+
+    with pytest.raises(type(error)) as caught:
+        storage.publish(str(tmp_path), "a", write)
     assert caught.value is error, "an error that is not about this file comes through as it is"
     assert everything(tmp_path) == ["a"]
     assert (tmp_path / "a").read_bytes() == b"old"
