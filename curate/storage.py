@@ -1,8 +1,10 @@
 """The one place that opens paths: fsspec URLs in, published files out.
 
-A file is published by writing it under a temporary name in its own folder, syncing, renaming, and
-syncing the folder; its checksum is computed on the way. On an object store an upload becomes visible
-only when it is complete, so there the final name is written directly. Nothing ever sees half a file.
+A file is published by writing it under a temporary name in its own folder, syncing and renaming; its
+checksum is computed on the way. The folder is not synced: a rename that a power cut undoes leaves a
+file missing, which the next run sees and remakes (`Run.finished`), and syncing costs a disk round trip.
+On an object store an upload becomes visible only when it is complete, so there the final name is
+written directly. Nothing ever sees half a file.
 """
 
 from __future__ import annotations
@@ -186,7 +188,6 @@ def publishing(root: str, path: str) -> Iterator[Publication]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(final)
-        _sync_folder(final.parent)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageError(
@@ -207,14 +208,6 @@ def publish(root: str, path: str, write: Callable[[BinaryIO], None]) -> Publishe
     with publishing(root, path) as publication:
         write(publication.sink)
     return publication.result()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def publish_bytes(root: str, path: str, data: bytes) -> Published:
