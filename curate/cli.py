@@ -285,11 +285,11 @@ def explain(run_directory: str, what: str) -> None:
 )
 def report(run_directory: str, output: Path | None) -> None:
     """Draw the report of a finished run as one self-contained HTML file."""
-    from curate.report import render
+    from curate.report import write_report
     from curate.run_directory import open_run
 
     open_run(run_directory)
-    page = render(run_directory).encode()
+    page = write_report(run_directory)
     if output is None:
         storage.publish_bytes(run_directory, "report.html", page)
         console.print(storage.join(run_directory, "report.html"))

@@ -45,7 +45,9 @@ class ConsoleWatcher:
         self._documents = 0
         if not self.console.is_terminal:
             self.console.print(
-                f"{phase.name:<17} {phase.does}: {len(todo)} of {units} units to do", highlight=False
+                f"{phase.name:<17} {phase.does}: {len(todo)} of {units} units to do",
+                highlight=False,
+                soft_wrap=True,
             )
             return
         self._progress = Progress(
@@ -61,7 +63,7 @@ class ConsoleWatcher:
         )
         self._progress.start()
         total = sum(max(unit.size, 1) for unit in todo)
-        self._task = self._progress.add_task(f"{phase.name}: {phase.does}", total=total, rate="")
+        self._task = self._progress.add_task(phase.name, total=total, rate="")
 
     def unit(self, unit: Unit, record: Record) -> None:
         self._documents += int(record.figures.get("documents", 0))
@@ -81,6 +83,7 @@ class ConsoleWatcher:
                 f"[green]✓[/] {summary.name:<17} {summary.done:>4} units {summary.seconds:>7.1f} s  "
                 + _rates(summary),
                 highlight=False,
+                soft_wrap=True,
             )
 
     def stop(self) -> None:

@@ -38,6 +38,11 @@ BANDS = pa.schema(
 
 def plan(run: Run) -> list[Unit]:
     """Splits of every source; a source without a file must be marked optional."""
+    if not storage.exists(run.mixture.data):
+        raise RunError(
+            f"data folder {run.mixture.data!r}: does not exist; fetch the data (make data), or point "
+            "CURATE_DATA (the mixture's `data`) at it"
+        )
     units: list[Unit] = []
     for name, source in run.mixture.sources.items():
         splits = plan_splits(

@@ -8,7 +8,7 @@ from mixtures.spec import Mixture
 
 from curate import storage
 from curate.phases import Phase, Result, inputs_of
-from curate.report import render
+from curate.report import write_report
 from curate.run_directory import Run, Unit
 
 
@@ -18,7 +18,7 @@ def plan(run: Run) -> list[Unit]:
 
 
 def work(run: Run, _: Unit) -> Result:
-    page = render(run.root).encode()
+    page = write_report(run.root)
     return Result((storage.publish_bytes(run.root, "report.html", page),), {"bytes": len(page)})
 
 

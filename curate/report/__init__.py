@@ -2,7 +2,7 @@
 
 One self-contained page from the manifests of a finished run: plotly.js (4.8 MB) is inlined once, nothing
 is loaded from anywhere, and a content policy in the page forbids any script but its own three. The bytes
-are a function of the manifests, the name of the run's folder and the version of plotly. 100,000 documents
+are a function of the manifests, the name of the mixture and the version of plotly. 100,000 documents
 take about a second.
 """
 
@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
@@ -60,12 +62,11 @@ def render(run: str) -> str:
         "figures": figures,
         "boot": Markup((_HERE / "charts.js").read_text()),
     }
-    name = run.rstrip("/").rpartition("/")[2] or run
     return (
         _environment()
         .get_template("report.html")
         .render(
-            run=name,
+            run=_name(run),
             fates=FATES,
             fate_names=FATE_NAMES,
             alarm_share=ALARM_SHARE,
@@ -76,6 +77,14 @@ def render(run: str) -> str:
             **data,
         )
     )
+
+
+def _name(run: str) -> str:
+    """The mixture's name, as the run directory says it, or else the folder's: a copy reads the same."""
+    filesystem, root = fsspec.core.url_to_fs(run.rstrip("/"))
+    if filesystem.exists(f"{root}/run.json"):
+        return str(json.loads(filesystem.cat_file(f"{root}/run.json"))["name"])
+    return str(root).rpartition("/")[2]
 
 
 def _environment() -> jinja2.Environment:
