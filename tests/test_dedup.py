@@ -25,7 +25,7 @@ from curate.driver import execute
 from curate.executors.local import LocalExecutor
 from curate.phases import Task, dedup, shuffle, tokenize, work
 from curate.phases.curate import BANDS
-from curate.run_directory import Run
+from curate.run_directory import Run, RunError
 from mixtures.spec import load_mixture
 from shards.loader import Loader
 
@@ -292,6 +292,12 @@ def test_exact_duplicates_alone_leave_the_smallest_id_of_each_text(tmp_path: Pat
 def test_a_run_with_neither_keeps_everything(tmp_path: Path) -> None:
     found = deduplicated(prepare(tmp_path, ["one two", "one two"], near="null", exact=False))
     assert len(found.kept) == 2
+
+
+def test_a_run_without_a_document_says_so(tmp_path: Path) -> None:
+    run = prepare(tmp_path, [], files=0)
+    with pytest.raises(RunError, match="no document survived"):
+        execute(run, LocalExecutor(1), Log())
 
 
 # Large buckets
