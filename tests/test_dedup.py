@@ -470,6 +470,17 @@ def test_a_range_reads_few_row_groups_and_every_row(tmp_path: Path, parts: int) 
         assert len(chosen) <= -(-50 // parts) + 7, "about its share of 50"
 
 
+def test_a_range_holds_no_more_memory_than_its_rows(tmp_path: Path) -> None:
+    draw = random.Random(8)
+    urls = [
+        sorted_file(tmp_path, f"{i}.parquet", [draw.getrandbits(64) for _ in range(20_000)], 20_000)
+        for i in range(4)
+    ]
+    found = shuffle.read_range(urls, 3, 100)
+    assert len(found) > 500
+    assert found.get_total_buffer_size() < 2 * found.nbytes
+
+
 # Arrays
 
 
