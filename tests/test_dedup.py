@@ -7,9 +7,10 @@ import math
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from curate.driver import execute
 from curate.executors.local import LocalExecutor
 from curate.phases import Task, dedup, shuffle, tokenize, work
 from curate.phases.curate import BANDS
+from curate.pipeline import PHASES
 from curate.run_directory import Run, RunError
 from mixtures.spec import load_mixture
 from shards.loader import Loader
@@ -171,9 +173,9 @@ def components(nodes: Iterable[bytes], pairs: Iterable[tuple[bytes, bytes]]) -> 
 
 
 def expected_survivors(outcome: Outcome) -> dict[bytes, bytes]:
-    """Who stays for each document: of the texts that verified pairs join, the longest, then the smallest id."""
+    """Who stays for each document: the longest of the texts that verified pairs join, ties by smallest id."""
     copies = outcome.copies()
-    survivor = {}
+    survivor: dict[bytes, bytes] = {}
     for component in components([group[0] for group in copies], outcome.edges):
         best = min(component, key=lambda document: (-len(outcome.texts[document].encode()), document))
         survivor |= dict.fromkeys(component, best)
@@ -222,7 +224,7 @@ def edited(draw: random.Random, words: list[str], edits: int) -> list[str]:
 
 
 def corpus(seed: int, originals: int = 60) -> list[str]:
-    """Originals of 1 to 300 words, most with copies: exact, dressed up otherwise, and edited more and more."""
+    """Originals of 1 to 300 words, most with copies: exact, dressed up otherwise, edited more and more."""
     draw = random.Random(seed)
     texts = ["!!!", "...", "!!!", "-- ** --"]
     for _ in range(originals):
@@ -432,6 +434,27 @@ def test_groups_of_shards_hold_every_picked_document_once(
         assert read == sum(length for (_, name, _), length in placed.items() if name == stage)
 
 
+def test_pools_are_not_all_open_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large run has more pools than a process may have open files."""
+    opened: list[pa.NativeFile] = []
+    most = 0
+
+    @contextmanager
+    def counted(url: str) -> Iterator[pa.NativeFile]:
+        nonlocal most
+        with open_arrow(url) as source:
+            opened.append(source)
+            most = max(most, sum(not file.closed for file in opened))
+            yield source
+
+    open_arrow = storage.open_arrow
+    monkeypatch.setattr(storage, "open_arrow", counted)
+    run = prepare(tmp_path, corpus(23, originals=20), files=7)
+    execute(run, LocalExecutor(1), Log(), only=[phase.name for phase in PHASES[:-2]])
+    assert len(opened) == 7 * len(run.mixture.curriculum.stages)
+    assert most == 1
+
+
 # The shuffle
 
 
@@ -441,7 +464,7 @@ def test_ranges_cover_every_key_once(parts: int) -> None:
     assert ranges[0][0] == 0
     assert ranges[-1][1] == 2**64 - 1
     assert all(low <= high for low, high in ranges)
-    assert all(after[0] == before[1] + 1 for before, after in zip(ranges, ranges[1:], strict=False))
+    assert all(after[0] == before[1] + 1 for before, after in pairwise(ranges))
 
 
 def sorted_file(folder: Path, name: str, keys: Sequence[int], row_group_rows: int) -> str:
