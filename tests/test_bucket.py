@@ -1,4 +1,4 @@
-"""Data and run directory in a bucket: the same mixture file, the same bytes (S3's protocol, served by moto)."""
+"""Data and run directory in a bucket (S3's protocol, served by moto): the same file, the same bytes."""
 
 from __future__ import annotations
 

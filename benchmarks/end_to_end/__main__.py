@@ -129,10 +129,14 @@ def run_ours(data: Path, scratch: Path, core: int) -> Measured:
     for phase in reported["phases"]:
         name = phase["name"].split(".")[0]
         phases[name] = phases.get(name, 0.0) + phase["seconds"]
-    counted = duckdb.connect().execute(
-        "SELECT count(*), count(*) FILTER (status = 'kept'), coalesce(sum(tokens), 0)::BIGINT "
-        f"FROM read_parquet('{run}/manifest/documents/*.parquet')"
-    ).fetchone()
+    counted = (
+        duckdb.connect()
+        .execute(
+            "SELECT count(*), count(*) FILTER (status = 'kept'), coalesce(sum(tokens), 0)::BIGINT "
+            f"FROM read_parquet('{run}/manifest/documents/*.parquet')"
+        )
+        .fetchone()
+    )
     if counted is None or not counted[1]:
         raise SystemExit(f"ours kept nothing of {data}: there is nothing to compare")
     return Measured(seconds, cpu, peak, *counted, phases)

@@ -81,7 +81,7 @@ def _changes(values: Any) -> Any:
 
 def _range_units(records: list[Record], prefix: str, rows: int) -> list[Unit]:
     inputs = inputs_of(records, prefix)
-    parts = shuffle.partitions(rows)
+    parts = shuffle.partitions(rows) if inputs else 0
     return [
         Unit(f"{part:05d}", {"part": part, "parts": parts}, inputs, rows // parts) for part in range(parts)
     ]

@@ -25,12 +25,12 @@ def plan(run: Run) -> list[Unit]:
 def work(run: Run, unit: Unit) -> Result:
     parts = [storage.read_table(run.url(path)) for path, _ in unit.inputs]
     inventory = summed(pa.concat_tables([INVENTORY.empty_table(), *parts]), [*CELL, "slice"]).cast(INVENTORY)
-    result = planner.plan(run.mixture, inventory)
     if not len(inventory):
         raise RunError(
             "no document survived, so there is nothing to plan: see what removed them with "
             f'curate sql {run.root} "SELECT source, dropped_by, count(*) FROM ledger GROUP BY ALL"'
         )
+    result = planner.plan(run.mixture, inventory)
     batch = pa.repeat(pa.scalar(result.batch_tokens, pa.int64()), len(result.stages))
     stages = result.stages.append_column("batch_tokens", batch)
     notes = pa.table({"note": pa.array(result.notes, pa.string())})

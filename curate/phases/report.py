@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from mixtures.spec import Mixture
-
 from curate import storage
 from curate.phases import Phase, Result, inputs_of
 from curate.report import write_report
 from curate.run_directory import Run, Unit
+from mixtures.spec import Mixture
 
 
 def plan(run: Run) -> list[Unit]:

@@ -8,7 +8,6 @@ batch of token planes and about 100 bytes a document.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any, BinaryIO
 
 import curate_kernels
@@ -51,34 +50,34 @@ def work(run: Run, unit: Unit) -> Result:
     if pad is None:
         raise AssertionError("a tokenizer without a pad token is refused when it is loaded")
     sources = list(mixture.sources)
-    with ExitStack() as stack:
-        flat: list[pa.Array] = []
-        chosen: list[pa.Table] = []
-        for number, url in enumerate(pools):
-            source = stack.enter_context(storage.open_arrow(url))
+    flat: list[pa.Array] = []
+    chosen: list[pa.Table] = []
+    for number, url in enumerate(pools):
+        # The batch keeps its mapping; the file is closed, or a thousand pools would exhaust the descriptors.
+        with storage.open_arrow(url) as source:
             batch = pa.ipc.open_file(source).get_batch(unit.payload["group"])
-            flat.append(batch["tokens"].values)
-            chosen.append(_picked(run, batch, plan_rows, number))
-        documents = pa.concat_tables(chosen).combine_chunks()
-        ids = documents["document_id"].combine_chunks()
-        documents = documents.append_column(
-            "order_key", curate_kernels.keyed_uniform(ids, mixture.seed, f"order {stage}")
-        ).append_column("source_id", pc.index_in(documents["source"], pa.array(sources)).cast(pa.int16()))
-        manifest = write_shards(
-            documents,
-            flat,
-            stage=stage,
-            sequence_length=unit.payload["length"],
-            group=unit.payload["group"],
-            shard_tokens=mixture.shards.shard_tokens,
-            max_documents=mixture.shards.documents_per_sequence,
-            pad=pad,
-            pad_documents_to=mixture.shards.pad_documents_to,
-            sources=sources,
-            metadata={"mixture": mixture.name, "seed": str(mixture.seed), "tokenizer": tokenizer.fingerprint},
-            publish=_publisher(run),
-            seed=mixture.seed,
-        )
+        flat.append(batch["tokens"].values)
+        chosen.append(_picked(run, batch, plan_rows, number))
+    documents = pa.concat_tables(chosen).combine_chunks()
+    ids = documents["document_id"].combine_chunks()
+    documents = documents.append_column(
+        "order_key", curate_kernels.keyed_uniform(ids, mixture.seed, f"order {stage}")
+    ).append_column("source_id", pc.index_in(documents["source"], pa.array(sources)).cast(pa.int16()))
+    manifest = write_shards(
+        documents,
+        flat,
+        stage=stage,
+        sequence_length=unit.payload["length"],
+        group=unit.payload["group"],
+        shard_tokens=mixture.shards.shard_tokens,
+        max_documents=mixture.shards.documents_per_sequence,
+        pad=pad,
+        pad_documents_to=mixture.shards.pad_documents_to,
+        sources=sources,
+        metadata={"mixture": mixture.name, "seed": str(mixture.seed), "tokenizer": tokenizer.fingerprint},
+        publish=_publisher(run),
+        seed=mixture.seed,
+    )
     realised = summed(documents.select([*CELL, "length"]).rename_columns([*CELL, "tokens"]), list(CELL))
     tables = {"shards": manifest.shards, "sequences": manifest.sequences, "spans": manifest.spans}
     rows = [
