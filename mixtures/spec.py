@@ -194,13 +194,12 @@ class Source(BaseModel):
 
 
 class Limits(BaseModel):
-    """Bounds of a run, in bytes: one document, one unit of work, memory; and of what may be unreadable."""
+    """Bounds of a run, in bytes: one document, one unit of work; and of what may be unreadable."""
 
     model_config = CLOSED
     document_bytes: Annotated[Size, Field(ge=1024, le=1 << 31)] = 64 << 20
     split_bytes: Annotated[Size, Field(ge=4096, le=1 << 40)] = 64 << 20
     quarantine_share: Share = 0.05  # per source; beyond it the run stops
-    memory: Annotated[Size, Field(ge=256 << 20)] | None = None
 
 
 class Near(BaseModel):

@@ -659,3 +659,15 @@ def test_no_flipped_byte_stops_an_archive(
     rows = read(root, "warc", "*")
     assert len({row["locator"] for row in rows}) == len(rows)
     assert len(texts(rows)) <= 3
+
+
+def test_what_is_excluded_is_left_out_a_folder_with_all_below_it(tmp_path: Path) -> None:
+    for name in ("a/keep.txt", "a/vendor/deep/x.txt", "b/vendor.txt", "b/notes.log", "b/keep.txt"):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("text")
+    exclude = ["**/vendor", "**/*.{log,tmp}"]
+    found = plan_splits("s", "files", ["**/*"], str(tmp_path), split_bytes=1 << 20, exclude=exclude)
+    assert [split.files for split in found] == [("a/keep.txt", "b/keep.txt", "b/vendor.txt")]
+    found = plan_splits("s", "repositories", ["*"], str(tmp_path), split_bytes=1, exclude=["b", *exclude])
+    assert [split.files for split in found] == [("a/keep.txt",)]

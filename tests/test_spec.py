@@ -84,7 +84,6 @@ def test_everything_left_out_has_its_documented_default() -> None:
         "document_bytes": 64 << 20,
         "split_bytes": 64 << 20,
         "quarantine_share": 0.05,
-        "memory": None,
     }
     assert mixture.dedup.model_dump() == {"exact": True, "near": None}
     assert (mixture.mixture.max_epochs, mixture.mixture.budget) == (4.0, 1.0)

@@ -51,6 +51,7 @@ def plan(run: Run) -> list[Unit]:
             source.read.patterns,
             run.mixture.data,
             split_bytes=run.mixture.limits.split_bytes,
+            exclude=source.read.exclude,
         )
         if not splits and not source.optional:
             raise RunError(

@@ -52,7 +52,13 @@ class _File:
 
 
 def plan_splits(
-    source: str, kind: str, patterns: Iterable[str], root: str, *, split_bytes: int
+    source: str,
+    kind: str,
+    patterns: Iterable[str],
+    root: str,
+    *,
+    split_bytes: int,
+    exclude: Iterable[str] = (),
 ) -> list[Split]:
     """Cut what `patterns` name under `root` (a folder or an fsspec URL) into splits of about `split_bytes`.
 
@@ -60,7 +66,8 @@ def plan_splits(
     `split_bytes` or more, and a file is never cut. For the kind `repositories` a pattern names folders;
     each is a repository, named by its path from the pattern's fixed part (`code/*` -> `zlib`, `code/*/*` ->
     `madler/zlib`), and never divided, however large: what is said about a repository (licence, import
-    order) needs all of it. An input that nothing matches gives an empty list.
+    order) needs all of it. What `exclude` names, a file or a folder with all below it, is left out. An
+    input that nothing matches gives an empty list.
 
     Raises ValueError for a bad pattern, and OSError when the root cannot be listed.
     """
@@ -73,7 +80,19 @@ def plan_splits(
         units = _repository_units(place, parts)
     else:
         units = [[file] for file in _matching_files(place, parts)]
+    if left_out := frozenset(_parts(glob) for pattern in exclude for glob in expand_braces(pattern)):
+        kept = ([file for file in unit if not _named(file.path, left_out)] for unit in units)
+        units = [unit for unit in kept if unit]
     return [_split(source, kind, group) for group in _groups(units, split_bytes)]
+
+
+def _named(path: str, rests: _Rests) -> bool:
+    """Whether a pattern names the path or a folder that it lies in."""
+    for name in path.split("/"):
+        rests, complete = _descend(rests, name)
+        if complete:
+            return True
+    return False
 
 
 def _groups(units: list[list[_File]], split_bytes: int) -> Iterator[list[_File]]:
