@@ -8,8 +8,10 @@
 4. `dedup.clusters`: connected components of the verified pairs; the longest text survives, ties by id.
 5. `dedup.survivors`: for each documents file, which rows stay and which document stood in for the rest.
 
-Memory: a partition of at most 4 Mi rows (about 300 MB) in 1 and 2; the texts of 64 Ki pairs at a time in
-3; all verified pairs (72 bytes each) in 4 and all duplicates (40 bytes each) in 5.
+Memory: 110 bytes a row of a partition (4 Mi rows on average: 450 MB; a key is never divided, so a text with
+more copies than that needs more) in 1 and 2, and 180 a candidate pair; the texts of 64 Ki pairs at a time in
+3; 320 bytes a verified pair in 4; all near-duplicates, one list of exact ones and the file's own, 40 bytes
+each, in 5.
 """
 
 from __future__ import annotations
@@ -323,32 +325,35 @@ def plan_survivors(run: Run) -> list[Unit]:
 
 
 def work_survivors(run: Run, unit: Unit) -> Result:
-    documents, *lists = _urls(run, unit)
+    documents = run.url(unit.inputs[0][0])
     column = storage.read_table(documents, columns=["document_id"])["document_id"].combine_chunks()
     ids = _ids(column)
-    found = pa.concat_tables([DUPLICATES.empty_table(), *(storage.read_table(url) for url in lists)])
-    kinds = found["duplicate_kind"].to_numpy(zero_copy_only=False) == "near"
+    near, own = DUPLICATES.empty_table(), [DUPLICATES.empty_table()]
+    for path, _ in unit.inputs[1:]:
+        part = storage.read_table(run.url(path))
+        own.append(part.filter(pc.is_in(part["document_id"], column)))
+        if path.startswith("dedup/near/"):
+            near = part
+    found = pa.concat_tables(own)
     lost, kept = _ids(found["document_id"]), _ids(found["duplicate_of"])
-    near_lost, near_kept = lost[kinds], kept[kinds]
-    kind = found["duplicate_kind"].to_numpy(zero_copy_only=False)
+    is_near = pc.equal(found["duplicate_kind"], "near").to_numpy()
     jaccard = found["jaccard"].to_numpy()
     # An exact copy's stand-in may itself have given way to a near-duplicate: name the one that stayed, and
     # how alike that one is.
-    place = _find(near_lost, kept)
-    if len(near_lost):
-        kept = np.where(place >= 0, near_kept[place], kept)
-        jaccard = np.where(place >= 0, jaccard[kinds][place], jaccard)
-        kind = np.where(place >= 0, "near", kind)
+    place = _find(_ids(near["document_id"]), kept)
+    if len(near):
+        kept = np.where(place >= 0, _ids(near["duplicate_of"])[place], kept)
+        jaccard = np.where(place >= 0, near["jaccard"].to_numpy()[place], jaccard)
+        is_near |= place >= 0
     order = np.argsort(lost, order=("high", "low"))
     place = _find(lost[order], ids)
     is_lost = place >= 0
-    source = pa.array(np.where(is_lost, order[place] if len(order) else 0, -1))
-    source = pc.if_else(pa.array(is_lost), source, None)
+    source = pa.array(order[place] if len(order) else place, mask=~is_lost)
     table = pa.table(
         {
             "document_id": column,
             "duplicate_of": _id_column(kept).take(source),
-            "duplicate_kind": pa.array(kind, pa.string()).take(source),
+            "duplicate_kind": pc.if_else(pa.array(is_near), "near", "exact").take(source),
             "jaccard": pa.array(jaccard, pa.float32()).take(source),
         },
         schema=DUPLICATES,

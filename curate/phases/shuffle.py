@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from curate import storage
 
-#: Rows that one partition holds at most, on average: 4 Mi rows of about 40 bytes are 160 MB.
+#: Rows that one partition holds at most, on average (a key is never divided): 160 MB as read, 40 bytes a row.
 PARTITION_ROWS = 4 << 20
 
 _KEYS = 1 << 64
