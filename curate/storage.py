@@ -217,7 +217,7 @@ def publish_bytes(root: str, path: str, data: bytes) -> Published:
 
 
 def publish_table(root: str, path: str, table: pa.Table, *, row_group_rows: int = 1 << 16) -> Published:
-    """A table as one Parquet file (zstd, no dictionary surprises: bytes depend on the table alone)."""
+    """A table as one Parquet file (zstd); its bytes depend on the table alone."""
 
     def write(sink: BinaryIO) -> None:
         pq.write_table(table, sink, row_group_size=row_group_rows, compression="zstd", compression_level=1)

@@ -240,6 +240,14 @@ class Dedup(BaseModel):
     exact: bool = True
     near: Near | None = None
 
+    @model_validator(mode="after")
+    def _near_stands_on_exact(self) -> Self:
+        if self.near is not None and not self.exact:
+            raise contradictions(
+                (("exact",), "near-duplicates are found among different texts: leave 'exact' on")
+            )
+        return self
+
 
 class Weights(BaseModel):
     """What is drawn from each domain: relative weights, a cap on repetition, and how much in all.

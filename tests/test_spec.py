@@ -456,3 +456,13 @@ def test_models_are_frozen_and_closed_in_code_too() -> None:
 def test_a_name_far_from_all_others_gets_no_suggestion() -> None:
     assert nearest("langauge", ["language", "rules"]) == "language"
     assert nearest("zzz", ["language", "rules"]) is None
+
+
+def test_near_duplicates_without_exact_ones_are_a_contradiction(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "mixtures" / "v4.yaml").read_text()
+    file = tmp_path / "m.yaml"
+    file.write_text(text.replace("dedup: {exact: true,", "dedup: {exact: false,"))
+    with pytest.raises(MixtureError, match="leave 'exact' on") as caught:
+        load_mixture(str(file))
+    line = next(n for n, words in enumerate(file.read_text().splitlines(), 1) if "exact: false" in words)
+    assert [problem.line for problem in caught.value.problems] == [line]

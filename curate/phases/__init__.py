@@ -10,10 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mixtures.spec import Mixture
-
 from curate.run_directory import Record, Run, Unit
 from curate.storage import Published
+from mixtures.spec import Mixture
 
 
 @dataclass(frozen=True)

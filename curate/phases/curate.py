@@ -112,7 +112,7 @@ def work(run: Run, unit: Unit) -> Result:
                     bands=near.bands,
                     rows=near.rows,
                     ngram=near.ngram,
-                    seed=run.mixture.seed & 0xFFFFFFFF,
+                    seed=run.mixture.seed,
                 )
                 bands.append(_band_rows(kept, digests, place))
     outputs = [

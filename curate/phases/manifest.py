@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from mixtures.spec import Mixture
 
 from curate import storage
 from curate.phases import Phase, Result, inputs_of
 from curate.phases.tokenize import CELL, summed
 from curate.run_directory import Run, Unit
+from mixtures.spec import Mixture
 
 TABLES = ("documents", "shards", "sequences", "spans", "inventory", "plan", "stages", "notes")
 

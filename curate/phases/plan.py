@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from curate import storage
 from curate.phases import Phase, Result, inputs_of
-from curate.phases.tokenize import CELL, INVENTORY, summed
+from curate.phases.tokenize import CELL, summed
 from curate.run_directory import Run, RunError, Unit
 from mixtures import planner
 from mixtures.spec import Mixture
@@ -24,7 +24,9 @@ def plan(run: Run) -> list[Unit]:
 
 def work(run: Run, unit: Unit) -> Result:
     parts = [storage.read_table(run.url(path)) for path, _ in unit.inputs]
-    inventory = summed(pa.concat_tables([INVENTORY.empty_table(), *parts]), [*CELL, "slice"]).cast(INVENTORY)
+    inventory = summed(pa.concat_tables([planner.INVENTORY.empty_table(), *parts]), [*CELL, "slice"]).cast(
+        planner.INVENTORY
+    )
     if not len(inventory):
         raise RunError(
             "no document survived, so there is nothing to plan: see what removed them with "

@@ -22,14 +22,12 @@ from curate import storage
 from curate.document import ID
 from curate.phases import Phase, Result, inputs_of
 from curate.run_directory import Run, RunError, Unit
+from mixtures.planner import INVENTORY, SLICES
 from mixtures.spec import Mixture
 from tokenizer import Tokenizer, load
 
 #: A shard group holds about this many documents: enough that packing inside it is as good as packing all.
 GROUP_DOCUMENTS = 200_000
-
-#: Slices of the keyed draw in [0, 1) by which the planner sees a cell's documents.
-SLICES = 64
 
 POOL = pa.schema(
     [
@@ -39,17 +37,6 @@ POOL = pa.schema(
         ("language", pa.string()),
         ("draw", pa.float64()),
         ("tokens", pa.large_list(pa.int32())),
-    ]
-)
-INVENTORY = pa.schema(
-    [
-        ("source", pa.string()),
-        ("domain", pa.string()),
-        ("language", pa.string()),
-        ("length_class", pa.int8()),
-        ("slice", pa.uint8()),
-        ("documents", pa.int64()),
-        ("tokens", pa.int64()),
     ]
 )
 CELL = ("source", "domain", "language", "length_class")

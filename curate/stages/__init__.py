@@ -13,10 +13,10 @@ import curate_kernels
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from mixtures.spec import Source
 
 from curate.stages.language import identify
 from curate.stages.rules import RuleSet, apply_rules
+from mixtures.spec import Source
 
 #: The language of a source whose text is not prose (ISO 639: no linguistic content).
 NO_LANGUAGE = "zxx"
