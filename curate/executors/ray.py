@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from curate.executors.local import limit_threads
+from curate.executors.local import WorkerDied, limit_threads
 
 RETRIES = 3
 
@@ -59,6 +59,11 @@ class RayExecutor:
                         yield index, self._ray.get(reference)
                     except self._ray.exceptions.RayTaskError as error:
                         raise error.cause from error
+                    except self._ray.exceptions.RayError as error:
+                        raise WorkerDied(
+                            "a Ray worker died (killed, or out of memory); finished units are kept: run the "
+                            "same command again"
+                        ) from error
         finally:
             for reference in running:
                 self._ray.cancel(reference, force=True)

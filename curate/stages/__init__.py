@@ -63,7 +63,7 @@ def _signals(batch: pa.RecordBatch, _: SourceContext) -> dict[str, pa.Array]:
 
 
 def _decide(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
-    """Every rule that each document fails; language first, then the rule sets in their order."""
+    """Every rule that each document fails: its language, no text at all, then the rule sets."""
     signals = pa.RecordBatch.from_struct_array(batch["signals"])
     failed, _ = apply_rules(
         signals,
@@ -72,8 +72,9 @@ def _decide(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array
         languages=batch["language"],
         formats=batch["format"],
     )
-    language_rule = _language_rule(batch, context)
-    prefix = pa.ListArray.from_arrays(_list_offsets(pc.is_valid(language_rule)), language_rule.drop_null())
+    empty = pc.if_else(pc.equal(batch["text_bytes"], 0), "text.empty", pa.scalar(None, pa.string()))
+    built_in = pc.coalesce(_language_rule(batch, context), empty)
+    prefix = pa.ListArray.from_arrays(_list_offsets(pc.is_valid(built_in)), built_in.drop_null())
     failed = _concat_lists(prefix, failed)
     dropped_by = pc.list_element(
         pc.if_else(pc.equal(pc.list_value_length(failed), 0), pa.scalar([None], failed.type), failed), 0
@@ -127,7 +128,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("signals", ("text",), ("signals",), _signals),
     Stage(
         "rules",
-        ("signals", "language", "language_score", "format"),
+        ("text_bytes", "signals", "language", "language_score", "format"),
         ("failed_rules", "dropped_by", "status"),
         _decide,
     ),

@@ -1,0 +1,36 @@
+"""What the per-document stages decide beyond the rule sets."""
+
+from __future__ import annotations
+
+import pytest
+
+from curate.document import Record, batches
+from curate.stages import NO_LANGUAGE, SourceContext, run_stages
+from mixtures.spec import LanguageFilter, Read, Source
+
+
+def decided(texts: list[str], language: LanguageFilter | None) -> list[dict[str, object]]:
+    source = Source(read=Read.model_validate({"files": "*"}), domain="web", language=language, rules=())
+    records = (Record(f"{n}.txt", text, len(text.encode())) for n, text in enumerate(texts))
+    (batch,) = batches("s", records)
+    rows: list[dict[str, object]] = run_stages(batch, SourceContext("s", source, ())).to_pylist()
+    return rows
+
+
+@pytest.mark.parametrize("text", ["", "\ufeff", "\x00\x07\x1b"])
+def test_a_document_without_text_is_dropped_even_where_there_are_no_rules(text: str) -> None:
+    empty, full = decided([text, "some words"], None)
+    assert (empty["status"], empty["dropped_by"], empty["text_bytes"]) == ("rules", "text.empty", 0)
+    assert (full["status"], full["dropped_by"], full["failed_rules"]) == ("kept", None, [])
+    assert full["language"] == NO_LANGUAGE
+
+
+def test_the_languages_that_are_asked_for_decide_before_anything_else() -> None:
+    english = "The river is deep here, and the children have been told to stay away from the bank."
+    german = "Der Fluss ist hier tief, und die Kinder sollen nicht zu nahe an das Ufer gehen."
+    allowed = decided([english, german], LanguageFilter(allow=("en",)))
+    assert [row["dropped_by"] for row in allowed] == [None, "language.allow"]
+    denied = decided([english, german], LanguageFilter(deny=("en",)))
+    assert [row["dropped_by"] for row in denied] == ["language.deny", None]
+    unsure = decided(["", german], LanguageFilter(min_score=0.65))
+    assert [row["status"] for row in unsure] == ["language", "kept"]
