@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from curate.document import Record, batches
+from curate.phases.tokenize import tokenizer_of
 from curate.stages import NO_LANGUAGE, SourceContext, run_stages
 from mixtures.spec import LanguageFilter, Read, Source
+from tokenizer import load
 
 
 def decided(texts: list[str], language: LanguageFilter | None) -> list[dict[str, object]]:
@@ -34,3 +36,11 @@ def test_the_languages_that_are_asked_for_decide_before_anything_else() -> None:
     assert [row["dropped_by"] for row in denied] == ["language.deny", None]
     unsure = decided(["", german], LanguageFilter(min_score=0.65))
     assert [row["status"] for row in unsure] == ["language", "kept"]
+
+
+def test_a_tokenizer_without_bos_or_eos_has_a_fingerprint_of_its_own() -> None:
+    prints = {
+        tokenizer_of("deepseek-v4", bos, eos).fingerprint for bos in (True, False) for eos in (True, False)
+    }
+    assert len(prints) == 4
+    assert tokenizer_of("deepseek-v4", True, True).fingerprint == load("deepseek-v4").fingerprint

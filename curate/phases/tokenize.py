@@ -60,7 +60,9 @@ def tokenizer_of(preset: str, bos: bool, eos: bool) -> Tokenizer:
             f"tokenizer {preset!r} has no {', '.join(missing)} token; name its control tokens in a preset"
         )
     special = replace(special, bos=special.bos if bos else None, eos=special.eos if eos else None)
-    return replace(tokenizer, special=special)
+    # Shards written without one of them must not pass for shards with it.
+    without = "".join(f" without {name}" for name, on in (("BOS", bos), ("EOS", eos)) if not on)
+    return replace(tokenizer, special=special, fingerprint=tokenizer.fingerprint + without)
 
 
 @cache
