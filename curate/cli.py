@@ -153,7 +153,8 @@ def _show_plan(job: Any) -> None:
     for unit in units:
         table.add_row(unit.name, f"{len(unit.inputs):,}", f"{unit.size:,}")
     console.print(table)
-    absent = first.absent_sources(job, units)
+    present = {unit.payload["split"].source for unit in units}
+    absent = [name for name in job.mixture.sources if name not in present]
     if absent:
         console.print(f"absent (optional): {', '.join(absent)}")
     console.print(
@@ -184,7 +185,7 @@ def _show_summary(job: Any) -> None:
     for name, sequences, tokens, fill in stages:
         table.add_row(name, f"{sequences:,}", f"{tokens:,}", f"{fill:.2%}")
     console.print(table)
-    absent = first.absent_sources(job, first.plan(job))
+    absent = first.absent_sources(job)
     if absent:
         console.print(f"absent (optional) sources: {', '.join(absent)}", highlight=False)
     root = job.root

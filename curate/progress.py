@@ -36,7 +36,6 @@ class ConsoleWatcher:
         self.console = console
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        self._weights = 0
         self._documents = 0
 
     def phase(self, phase: Phase, units: int, todo: Sequence[Unit]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
 
-from curate.extraction.errors import ExtractionError
+from curate.extraction.errors import ExtractionError, utf8
 
 #: Elements nested deeper are refused. Browsers stop at 512; real pages stay below 100.
 MAX_DEPTH = 256
@@ -50,11 +50,7 @@ def extract(data: bytes | str) -> str:
     ExtractionError for bytes that are not UTF-8, NUL characters in quantity, or elements nested more than 256
     deep.
     """
-    if isinstance(data, bytes):
-        try:
-            data = data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ExtractionError(f"not UTF-8 at byte {error.start}") from error
+    data = utf8(data)
     if "\0" in data:
         if data.count("\0") > MAX_NULS * len(data):
             raise ExtractionError(f"{data.count(chr(0))} NUL characters in {len(data)}: not a page")

@@ -24,7 +24,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from curate.extraction.errors import ExtractionError
+from curate.extraction.errors import ExtractionError, utf8
 from curate.extraction.mdoc import Mdoc
 from curate.extraction.roff_escapes import COMMENT, plain
 
@@ -40,11 +40,7 @@ _MAN = re.compile(r"^\.\s*TH\b", re.MULTILINE)
 
 def extract(data: bytes | str) -> str:
     """The page's text. ExtractionError for bytes that are not UTF-8 or hold a NUL."""
-    if isinstance(data, bytes):
-        try:
-            data = data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ExtractionError(f"not UTF-8 at byte {error.start}") from error
+    data = utf8(data)
     if "\0" in data:
         raise ExtractionError(f"NUL character at {data.index(chr(0))}")
     data = data.translate(_MARKS)

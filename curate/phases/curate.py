@@ -67,9 +67,9 @@ def plan(run: Run) -> list[Unit]:
     return units
 
 
-def absent_sources(run: Run, units: list[Unit]) -> list[str]:
-    """Optional sources that have no data here."""
-    present = {unit.payload["split"].source for unit in units}
+def absent_sources(run: Run) -> list[str]:
+    """Optional sources of which the phase found no data, as its records say."""
+    present = {record.figures["source"] for record in run.records("curate")}
     return [name for name in run.mixture.sources if name not in present]
 
 
