@@ -20,6 +20,7 @@ mod normalize;
 mod repetition;
 mod segment;
 mod signals;
+mod table;
 mod words;
 
 pub use words::word_hashes;
@@ -66,7 +67,7 @@ fn text_signals<'py>(py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<Bou
             }
             rows.push(text.map(|text| signals::compute(text, &mut scratch)));
         }
-        let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = signals::columns(&rows)
+        let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = signals::Signals::columns(&rows)
             .into_iter()
             .map(|(name, column)| (Field::new(name, column.data_type().clone(), true), column))
             .unzip();
@@ -78,7 +79,7 @@ fn text_signals<'py>(py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<Bou
 #[pyfunction]
 fn signal_names(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let names = PyDict::new(py);
-    for (name, definition) in signals::DEFINITIONS {
+    for (name, definition) in signals::Signals::DEFINITIONS {
         names.set_item(name, definition)?;
     }
     Ok(names)

@@ -6,9 +6,6 @@
 //! Characters are Unicode code points, as Python's `len` counts them. A share of nothing is 0, and so
 //! is a mean over nothing: an empty text has 0 everywhere, which the lower bounds of rules reject.
 
-use std::sync::Arc;
-
-use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::classes::*;
@@ -17,56 +14,19 @@ use super::lines::{LineScratch, measure};
 use super::maths::{Formulae, formulae};
 use super::repetition::Ngrams;
 use super::segment::{Sink, segment};
+use super::table::signal_table;
 
 const XML_HEADER_WITHIN: usize = 100; // characters; StarCoder (Li et al. 2023), section 3.1
 
-trait Column: Sized {
-    fn column(values: impl Iterator<Item = Option<Self>>) -> ArrayRef;
-}
-
-impl Column for i64 {
-    fn column(values: impl Iterator<Item = Option<Self>>) -> ArrayRef {
-        Arc::new(values.collect::<Int64Array>())
-    }
-}
-
-impl Column for f64 {
-    fn column(values: impl Iterator<Item = Option<Self>>) -> ArrayRef {
-        Arc::new(values.collect::<Float64Array>())
-    }
-}
-
-impl Column for bool {
-    fn column(values: impl Iterator<Item = Option<Self>>) -> ArrayRef {
-        Arc::new(values.collect::<BooleanArray>())
-    }
-}
-
-macro_rules! signals {
-    ($($name:ident: $type:ty = $definition:literal;)*) => {
-        /// The signals of one text.
-        #[derive(Clone, Debug, Default, PartialEq)]
-        pub struct Signals { $(#[doc = $definition] pub $name: $type,)* }
-
-        /// Name and definition of every signal, in column order.
-        pub const DEFINITIONS: &[(&str, &str)] = &[$((stringify!($name), $definition),)*];
-
-        /// One column per signal; null where there is no text.
-        pub fn columns(rows: &[Option<Signals>]) -> Vec<(&'static str, ArrayRef)> {
-            vec![$((
-                stringify!($name),
-                <$type as Column>::column(rows.iter().map(|row| row.as_ref().map(|row| row.$name))),
-            ),)*]
-        }
-    };
-}
-
-signals! {
+signal_table! {
+    /// The signals of one text.
+    pub struct Signals {
     text_bytes: i64 = "UTF-8 bytes of the text";
     chars: i64 = "characters (code points)";
     segments: i64 = "tokens of the segmenter: words and marks of punctuation";
     word_count: i64 = "tokens that are not punctuation alone";
     lines: i64 = "lines, as str.splitlines cuts them";
+    sentences: i64 = "sentences: a word behind a token that is one Sentence_Terminal character begins the next";
     paragraphs: i64 = "paragraphs: stripped text cut at two and more newlines";
     mean_word_length: f64 = "mean characters of the tokens counted by word_count";
     stop_word_count: i64 = "distinct words among the, be, to, of, and, that, have, with, in small letters";
@@ -106,6 +66,7 @@ signals! {
     formula_count: i64 = "TeX formulae: $..$, $$..$$, \\(..\\), \\[..\\], display environments";
     formula_ratio: f64 = "share of characters in TeX formulae or of TeX commands outside of them";
     maths_symbol_ratio: f64 = "share of characters that are mathematical operators or alphanumerics beyond ASCII";
+    }
 }
 
 /// Buffers reused from text to text: about 70 bytes per token of the longest one.
@@ -114,6 +75,7 @@ pub struct Scratch {
     hashes: Vec<u64>,
     chars: Vec<u32>,
     breaks: Vec<usize>,
+    sentences: Vec<usize>,
     suffixes: Vec<(usize, usize)>,
     ngrams: Ngrams,
     lines: LineScratch,
@@ -127,6 +89,9 @@ struct Tally<'a> {
     hashes: &'a mut Vec<u64>,
     chars: &'a mut Vec<u32>,
     breaks: &'a mut Vec<usize>,
+    /// Where each sentence begins: with the first word behind a terminal mark, as spaCy's rule has it.
+    sentences: &'a mut Vec<usize>,
+    ended: bool,
     words: u64,
     word_chars: u64,
     alphabetic: u64,
@@ -138,6 +103,7 @@ impl Sink for Tally<'_> {
     fn token(&mut self, start: usize, end: usize, letters: bool) {
         let bytes = &self.text.as_bytes()[start..end];
         self.hashes.push(xxh3_64(bytes));
+        let was_ended = std::mem::take(&mut self.ended);
         let (chars, alphabetic, word);
         if letters {
             (chars, alphabetic, word) = (bytes.len() as u32, true, true);
@@ -152,6 +118,10 @@ impl Sink for Tally<'_> {
             let mut classes = part.chars().map(|c| self.classes.of(c));
             alphabetic = classes.clone().any(|class| class & ALPHA != 0);
             word = alphabetic || classes.any(|class| class & PUNCTUATION == 0);
+            self.ended = !word && (was_ended || single_terminal(part));
+        }
+        if self.sentences.is_empty() || (was_ended && word) {
+            self.sentences.push(start);
         }
         self.chars.push(chars);
         self.alphabetic += u64::from(alphabetic);
@@ -181,6 +151,12 @@ fn stop_word(word: &[u8]) -> u8 {
     }
 }
 
+/// Whether a token is one character that ends sentences.
+fn single_terminal(token: &str) -> bool {
+    let mut chars = token.chars();
+    chars.next().is_some_and(sentence_terminal) && chars.next().is_none()
+}
+
 fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 {
         0.0
@@ -195,6 +171,7 @@ pub fn compute(text: &str, scratch: &mut Scratch) -> Signals {
         hashes,
         chars,
         breaks,
+        sentences,
         suffixes,
         ngrams,
         lines,
@@ -202,6 +179,7 @@ pub fn compute(text: &str, scratch: &mut Scratch) -> Signals {
     hashes.clear();
     chars.clear();
     breaks.clear();
+    sentences.clear();
     let counts = Characters::count(text);
     let ascii = counts.chars == text.len() as u64;
     let (words, word_chars, alphabetic, stop_words);
@@ -215,6 +193,8 @@ pub fn compute(text: &str, scratch: &mut Scratch) -> Signals {
             hashes,
             chars,
             breaks: &mut *breaks,
+            sentences: &mut *sentences,
+            ended: false,
             words: 0,
             word_chars: 0,
             alphabetic: 0,
@@ -245,6 +225,7 @@ pub fn compute(text: &str, scratch: &mut Scratch) -> Signals {
         segments: tokens as i64,
         word_count: words as i64,
         lines: lines.lines as i64,
+        sentences: sentences.len() as i64,
         paragraphs: lines.paragraphs as i64,
         mean_word_length: ratio(word_chars, words),
         stop_word_count: i64::from(stop_words.count_ones()),
