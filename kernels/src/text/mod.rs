@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, LargeStringArray, RecordBatch};
+use arrow_array::{Array, ArrayRef, LargeStringArray, RecordBatch, UInt64Array};
 use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow_pyarrow::ToPyArrow;
 use arrow_schema::{Field, Schema};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::arrow::{large_strings, to_python};
 
@@ -76,6 +77,24 @@ fn text_signals<'py>(py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<Bou
     batch.to_pyarrow(py)
 }
 
+/// The floor under every signal: one read of the text and one hash per word, and nothing else.
+#[pyfunction]
+fn hash_words<'py>(py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let texts = large_strings(texts)?;
+    let hashes: ArrayRef = py.detach(|| {
+        let of = |text: &str| {
+            let words = text
+                .as_bytes()
+                .split(u8::is_ascii_whitespace)
+                .filter(|word| !word.is_empty());
+            words.fold(0u64, |sum, word| sum.wrapping_add(xxh3_64(word)))
+        };
+        let column = texts.iter().map(|text| text.map(of));
+        Arc::new(column.collect::<UInt64Array>()) as ArrayRef
+    });
+    to_python(py, &hashes)
+}
+
 #[pyfunction]
 fn signal_names(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let names = PyDict::new(py);
@@ -88,5 +107,6 @@ fn signal_names(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(normalize_texts, module)?)?;
     module.add_function(wrap_pyfunction!(text_signals, module)?)?;
+    module.add_function(wrap_pyfunction!(hash_words, module)?)?;
     module.add_function(wrap_pyfunction!(signal_names, module)?)
 }
