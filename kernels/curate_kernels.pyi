@@ -38,6 +38,17 @@ def document_ids(sources: pa.Array, locators: pa.Array) -> pa.Array:
 def keyed_uniform(ids: pa.Array, seed: int, salt: str) -> pa.Array:
     """A uniform float64 in [0, 1) per 16-byte id, a pure function of (id, seed, salt)."""
 
+# edits.rs
+
+def apply_edits(texts: pa.Array, edits: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
+    """The texts with their edits done, and which edits were applied (bool, one per edit).
+
+    `edits` has the columns `row` (uint32), `start`, `end` (int64, byte offsets in the text), `rule` (string)
+    and `replacement` (string; null: cut), sorted by row and start. One that overlaps the last applied edit
+    of its row is not applied. Nulls stay null. ValueError for offsets that are out of range, inside a
+    character or not sorted, and for an edit of a text that is null.
+    """
+
 # minhash.rs
 
 def minhash_bands(texts: pa.Array, *, bands: int, rows: int, ngram: int = 5, seed: int = 1) -> pa.Array:
