@@ -7,6 +7,7 @@ use arrow_array::ArrayRef;
 
 use super::characters::Scripts;
 use super::chunks::{Words, words};
+use super::line_rules::{LineRules, RuleScratch, Wanted, evaluate};
 use super::lz::{Positions, compression_ratio};
 use super::madlad::{Madlad, Sentences};
 use super::phrases::{Curse, Phrases, phrases};
@@ -14,6 +15,7 @@ use super::ratio;
 use super::signals::{Measured, Scratch, Signals, Variants, compute};
 use super::skeleton::{Masker, Skeleton, SkeletonScratch};
 use super::table::signal_table;
+use crate::edits::EditList;
 
 signal_table! {
     /// How much a text says in how much space.
@@ -31,6 +33,7 @@ struct Buffers {
     curses: Vec<Curse>,
     positions: Positions,
     skeleton: SkeletonScratch,
+    line_rules: RuleScratch,
 }
 
 /// The tables of a batch, row by row.
@@ -44,9 +47,21 @@ pub struct Documents {
     phrases: Vec<Option<Phrases>>,
     madlad: Vec<Option<Madlad>>,
     skeleton: Vec<Option<Skeleton>>,
+    line_rules: Vec<Option<LineRules>>,
+    wanted: Wanted,
+    /// What the wanted line rules cut of the texts so far.
+    pub edits: EditList,
 }
 
 impl Documents {
+    /// No rows yet; the edits of these line rules will be listed.
+    pub fn new(wanted: Wanted) -> Documents {
+        Documents {
+            wanted,
+            ..Documents::default()
+        }
+    }
+
     /// Measure the next text, of fewer than 2^32 bytes.
     pub fn push(&mut self, text: Option<&str>) {
         let Some(text) = text else {
@@ -57,10 +72,23 @@ impl Documents {
             self.phrases.push(None);
             self.madlad.push(None);
             self.skeleton.push(None);
+            self.line_rules.push(None);
             return;
         };
         let buffers = &mut self.buffers;
+        let row = self.signals.len();
         let measured = compute(text, &mut buffers.scratch);
+        let (breaks, sentences) = buffers.scratch.segmentation();
+        let scratch = &mut buffers.line_rules;
+        self.line_rules.push(Some(evaluate(
+            text,
+            breaks,
+            sentences,
+            self.wanted,
+            row,
+            &mut self.edits,
+            scratch,
+        )));
         let phrases = phrases(text, &mut buffers.curses);
         let mut both = Both(
             Sentences::new(text, &buffers.curses),
@@ -87,6 +115,7 @@ impl Documents {
             Phrases::columns(&self.phrases),
             Madlad::columns(&self.madlad),
             Skeleton::columns(&self.skeleton),
+            LineRules::columns(&self.line_rules),
         ]
         .concat()
     }
@@ -101,6 +130,7 @@ impl Documents {
             Phrases::DEFINITIONS,
             Madlad::DEFINITIONS,
             Skeleton::DEFINITIONS,
+            LineRules::DEFINITIONS,
         ]
         .into_iter()
         .flatten()

@@ -13,23 +13,29 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::arrow::{large_strings, to_python};
 
+mod c4;
 mod characters;
 mod chunks;
 mod classes;
 mod document;
 mod encoded;
+mod line_facts;
+mod line_rules;
 mod lines;
 mod lz;
 mod madlad;
 mod maths;
 mod normalize;
 mod phrases;
+mod refinedweb;
 mod repetition;
 mod segment;
 mod signals;
 mod skeleton;
 mod table;
 mod words;
+
+use line_rules::{PROFILES, Wanted};
 
 pub use words::word_hashes;
 
@@ -73,24 +79,51 @@ fn normalize_texts<'py>(py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<
 #[pyfunction(name = "signals")]
 fn text_signals<'py>(py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let texts = large_strings(texts)?;
-    let batch = py.detach(|| {
-        let mut documents = document::Documents::default();
-        for (row, text) in texts.iter().enumerate() {
-            if text.is_some_and(|text| text.len() >= u32::MAX as usize) {
-                return Err(value_error(format!(
-                    "texts[{row}] has 4 GiB or more; split it first"
-                )));
-            }
-            documents.push(text);
+    let (signals, _) = py.detach(|| measure_texts(&texts, Wanted::default()))?;
+    signals.to_pyarrow(py)
+}
+
+#[pyfunction(signature = (texts, *, line_rules))]
+fn measure<'py>(
+    py: Python<'py>,
+    texts: &Bound<'py, PyAny>,
+    line_rules: Vec<String>,
+) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    let texts = large_strings(texts)?;
+    let mut wanted = Wanted::default();
+    for name in &line_rules {
+        let at = PROFILES.iter().position(|known| known == name);
+        let at = at.ok_or_else(|| {
+            value_error(format!(
+                "there are no line rules {name:?}; known: {}",
+                PROFILES.join(", ")
+            ))
+        })?;
+        wanted.0[at] = true;
+    }
+    let (signals, edits) = py.detach(|| measure_texts(&texts, wanted))?;
+    Ok((signals.to_pyarrow(py)?, edits.to_pyarrow(py)?))
+}
+
+/// One row per text and one column per signal, and the edits of the line rules that are wanted.
+fn measure_texts(texts: &LargeStringArray, wanted: Wanted) -> PyResult<(RecordBatch, RecordBatch)> {
+    let mut documents = document::Documents::new(wanted);
+    for (row, text) in texts.iter().enumerate() {
+        if text.is_some_and(|text| text.len() >= u32::MAX as usize) {
+            return Err(value_error(format!(
+                "texts[{row}] has 4 GiB or more; split it first"
+            )));
         }
-        let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = documents
-            .columns()
-            .into_iter()
-            .map(|(name, column)| (Field::new(name, column.data_type().clone(), true), column))
-            .unzip();
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(value_error)
-    })?;
-    batch.to_pyarrow(py)
+        documents.push(text);
+    }
+    let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = documents
+        .columns()
+        .into_iter()
+        .map(|(name, column)| (Field::new(name, column.data_type().clone(), true), column))
+        .unzip();
+    let signals =
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(value_error)?;
+    Ok((signals, documents.edits.into_batch().map_err(value_error)?))
 }
 
 /// The floor under every signal: one read of the text and one hash per word, and nothing else.
@@ -139,9 +172,16 @@ fn skeleton_lines<'py>(
     to_python(py, &out)
 }
 
+#[pyfunction]
+fn line_rule_names() -> Vec<&'static str> {
+    PROFILES.to_vec()
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(normalize_texts, module)?)?;
     module.add_function(wrap_pyfunction!(text_signals, module)?)?;
+    module.add_function(wrap_pyfunction!(measure, module)?)?;
+    module.add_function(wrap_pyfunction!(line_rule_names, module)?)?;
     module.add_function(wrap_pyfunction!(hash_words, module)?)?;
     module.add_function(wrap_pyfunction!(signal_names, module)?)?;
     module.add_function(wrap_pyfunction!(skeletons, module)?)?;
