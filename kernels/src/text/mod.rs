@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, LargeStringArray, RecordBatch};
+use arrow_array::{Array, ArrayRef, LargeStringArray, RecordBatch, StringArray};
 use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow_pyarrow::ToPyArrow;
 use arrow_schema::{Field, Schema};
@@ -10,9 +10,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::arrow::{large_strings, to_python};
+use crate::arrow::{large_strings, strings, to_python};
 
 mod classes;
+mod code;
 mod encoded;
 mod lines;
 mod maths;
@@ -53,33 +54,66 @@ fn normalize_texts<'py>(py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<
     to_python(py, &out)
 }
 
-#[pyfunction(name = "signals")]
-fn text_signals<'py>(py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+#[pyfunction(name = "signals", signature = (texts, formats=None))]
+fn text_signals<'py>(
+    py: Python<'py>,
+    texts: &Bound<'py, PyAny>,
+    formats: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
     let texts = large_strings(texts)?;
-    let batch = py.detach(|| {
-        let mut scratch = signals::Scratch::default();
-        let mut rows = Vec::with_capacity(texts.len());
-        for (row, text) in texts.iter().enumerate() {
-            if text.is_some_and(|text| text.len() >= u32::MAX as usize) {
-                return Err(value_error(format!(
-                    "texts[{row}] has 4 GiB or more; split it first"
-                )));
-            }
-            rows.push(text.map(|text| signals::compute(text, &mut scratch)));
-        }
-        let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = signals::Signals::columns(&rows)
-            .into_iter()
-            .map(|(name, column)| (Field::new(name, column.data_type().clone(), true), column))
-            .unzip();
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(value_error)
-    })?;
+    let formats = formats.map(strings).transpose()?;
+    let batch = py.detach(|| measure(&texts, formats.as_ref()))?;
     batch.to_pyarrow(py)
+}
+
+/// One row per text and one column per signal; those of code are null without `formats`.
+fn measure(texts: &LargeStringArray, formats: Option<&StringArray>) -> PyResult<RecordBatch> {
+    if let Some(formats) = formats.filter(|formats| formats.len() != texts.len()) {
+        return Err(value_error(format!(
+            "{} formats for {} texts",
+            formats.len(),
+            texts.len()
+        )));
+    }
+    let mut scratch = signals::Scratch::default();
+    let mut code_scratch = code::Scratch::default();
+    let mut rows = Vec::with_capacity(texts.len());
+    let mut code_rows = Vec::with_capacity(texts.len());
+    for (row, text) in texts.iter().enumerate() {
+        if text.is_some_and(|text| text.len() >= u32::MAX as usize) {
+            return Err(value_error(format!(
+                "texts[{row}] has 4 GiB or more; split it first"
+            )));
+        }
+        let format = formats
+            .filter(|formats| formats.is_valid(row))
+            .map(|formats| formats.value(row));
+        let general = text.map(|text| signals::compute(text, &mut scratch));
+        code_rows.push(match (text, &general, format) {
+            (Some(text), Some(general), Some(format)) => {
+                code::compute(text, format, general, &mut code_scratch)
+            }
+            _ => None,
+        });
+        rows.push(general);
+    }
+    let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = signals::Signals::columns(&rows)
+        .into_iter()
+        .chain(code::CodeSignals::columns(&code_rows))
+        .map(|(name, column)| (Field::new(name, column.data_type().clone(), true), column))
+        .unzip();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(value_error)
 }
 
 #[pyfunction]
 fn signal_names(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let names = PyDict::new(py);
-    for (name, definition) in signals::Signals::DEFINITIONS {
+    for (name, definition) in [
+        signals::Signals::DEFINITIONS,
+        code::CodeSignals::DEFINITIONS,
+    ]
+    .concat()
+    {
         names.set_item(name, definition)?;
     }
     Ok(names)

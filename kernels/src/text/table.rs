@@ -24,6 +24,13 @@ column!(u64, UInt64Array);
 column!(f64, Float64Array);
 column!(bool, BooleanArray);
 
+/// A signal that a text may lack: null.
+impl<T: Column> Column for Option<T> {
+    fn column(values: impl Iterator<Item = Option<Self>>) -> ArrayRef {
+        T::column(values.map(Option::flatten))
+    }
+}
+
 /// Defines a struct of signals with `DEFINITIONS` (name and definition of each, in column order) and
 /// `columns` (one column per signal; null where a row is none).
 macro_rules! signal_table {
