@@ -62,7 +62,7 @@ pub struct Lexer<'a> {
     /// The last word of code, if nothing visible followed it.
     pub word: &'a [u8],
     /// Nothing but white space and comments since the statement could have begun.
-    fresh: bool,
+    pub fresh: bool,
     depth: usize,
     /// Tags of here-documents whose bodies begin with the next line.
     heredocs: Vec<(&'a [u8], bool)>,
@@ -100,7 +100,7 @@ fn triggers(syntax: &Syntax) -> [bool; 256] {
         (REGEX, "/"),
         (CHAR, "'"),
         (RUBY, "%?"),
-        (PERL, "$"),
+        (PERL | RUBY, "$"),
         (DOLLAR_QUOTE, "$"),
         (DOLLAR_CHAR, "$"),
         (LISP_CHAR, "#"),
@@ -238,12 +238,24 @@ impl<'a> Lexer<'a> {
         }
         for quote in syntax.quotes {
             if rest.starts_with(quote.open.as_bytes()) && self.quote_may_begin(at) {
-                let end = quoted_end(bytes, at, quote);
+                let end = self.quoted_end(at, quote);
                 let kind = self.docstring(Kind::String, end);
                 return Some(Found::Span(kind, end));
             }
         }
         None
+    }
+
+    fn quoted_end(&self, at: usize, quote: &Quote) -> usize {
+        let open = self.syntax.interpolation;
+        let plain =
+            quote.close == "'" || quote.close.len() > 1 || quote.escape != Escape::Backslash;
+        let template = quote.close == "`" || !self.syntax.has(TEMPLATES);
+        if open.is_empty() || plain || !template {
+            quoted_end(self.bytes, at, quote)
+        } else {
+            literals::interpolated_end(self.bytes, at, quote, open.as_bytes())
+        }
     }
 
     fn comment_may_begin(&self, at: usize) -> bool {

@@ -1,7 +1,7 @@
 //! The literals that no opener and closer describe, each language's own.
 
 use super::lexer::{CLASS, Found, Kind, Lexer, SPACE, find, is_word, line_end, quoted_end};
-use super::syntax::flags::*;
+use super::syntax::{Quote, flags::*};
 
 /// How far a construct is looked at before it is believed.
 const LONGEST_REGEX: usize = 1024;
@@ -17,7 +17,9 @@ pub fn special<'a>(lexer: &mut Lexer<'a>, at: usize) -> Option<Found> {
     let string = |end: usize| Some(Found::Span(Kind::String, end));
     match bytes[at] {
         b'\\' if syntax.has(BACKSLASH) => {
-            let escaped = rest.get(1).is_some_and(|b| b.is_ascii() && *b != b'\n');
+            // Perl's references, \(@list), are no escapes.
+            let reference = syntax.has(PERL) && rest.get(1).is_some_and(|b| b"([{".contains(b));
+            let escaped = rest.get(1).is_some_and(|b| b.is_ascii() && *b != b'\n') && !reference;
             return escaped.then_some(Found::Code(at + 2));
         }
         b'[' if syntax.has(LUA_LONG) => return string(lua_long(bytes, at)?),
@@ -39,7 +41,14 @@ pub fn special<'a>(lexer: &mut Lexer<'a>, at: usize) -> Option<Found> {
             lexer.announce(tag, indented);
             return string(end);
         }
-        b'/' if syntax.has(REGEX) && operand(lexer, at) => return string(regex(bytes, at)?),
+        b'/' if syntax.has(REGEX) && !rest.starts_with(b"//") && !rest.starts_with(b"/*") => {
+            let value = operand(lexer, at);
+            return if value {
+                string(regex(bytes, at, syntax.has(RUBY))?)
+            } else {
+                None
+            };
+        }
         b'\'' if syntax.has(CHAR) => return string(character(bytes, at)?),
         b'%' if syntax.has(RUBY) && operand(lexer, at) => {
             let letter = rest.get(1).is_some_and(|b| b"wWiIqQrsx".contains(b));
@@ -64,18 +73,20 @@ pub fn special<'a>(lexer: &mut Lexer<'a>, at: usize) -> Option<Found> {
             };
         }
         b'?' if syntax.has(PHP) && rest.starts_with(b"?>") => return Some(Found::Code(at + 2)),
-        b'$' if syntax.has(PERL) => {
+        b'$' if syntax.has(PERL | RUBY) => {
             let variable = rest
                 .get(1)
-                .is_some_and(|b| b"'\"`/;,.&!#%<>()[]-+:?|\\".contains(b));
+                .is_some_and(|b| b"'\"`/;,.&!#%<>]-+:?|\\".contains(b));
             return variable.then_some(Found::Code(at + 2));
         }
         b'$' if syntax.has(DOLLAR_CHAR) => {
-            let escaped = rest.get(1) == Some(&b'\\');
-            let value = rest.get(1 + usize::from(escaped))?;
+            // $x, $\n and $\^X.
+            let escaped = usize::from(rest.get(1) == Some(&b'\\'));
+            let control = usize::from(escaped == 1 && rest.get(2) == Some(&b'^'));
+            let value = rest.get(1 + escaped + control)?;
             let ascii = value.is_ascii() && *value != b'\n';
             return if ascii {
-                string(at + 2 + usize::from(escaped))
+                string(at + 2 + escaped + control)
             } else {
                 None
             };
@@ -217,18 +228,21 @@ fn operand(lexer: &Lexer, at: usize) -> bool {
     let space = |b: &u8| CLASS[*b as usize] == SPACE || *b == b'\n';
     let left = bytes[..at].last().is_some_and(space);
     let right = bytes.get(at + 1).is_none_or(|b| space(b) || *b == b'=');
-    lexer.syntax.has(RUBY) && !lexer.word.is_empty() && left && !right
+    let begins = lexer.fresh || !lexer.word.is_empty();
+    lexer.syntax.has(RUBY) && begins && left && !right
 }
 
-/// End of the regular expression that opens at `at`, with its flags; on one line, and not too long.
-fn regex(bytes: &[u8], at: usize) -> Option<usize> {
+/// End of the regular expression that opens at `at`, with its flags; not too long, and on one line unless
+/// its first line is empty, as an extended expression's is.
+fn regex(bytes: &[u8], at: usize, extended: bool) -> Option<usize> {
+    let lines = extended && bytes.get(at + 1) == Some(&b'\n');
     let mut class = false;
     let end = bytes.len().min(at + LONGEST_REGEX);
     let mut at = at + 1;
     while at < end {
         match bytes[at] {
             b'\\' => at += 1,
-            b'\n' => return None,
+            b'\n' if !lines => return None,
             b'[' => class = true,
             b']' => class = false,
             b'/' if !class => {
@@ -272,6 +286,43 @@ fn character(bytes: &[u8], at: usize) -> Option<usize> {
         _ => 4,
     };
     (bytes.get(at + 1 + width) == Some(&b'\'')).then_some(at + width + 2)
+}
+
+/// End of the string that opens at `at` and may hold code behind `open`, with strings in turn: every byte
+/// is looked at once, and a byte is kept per level.
+pub fn interpolated_end(bytes: &[u8], at: usize, quote: &Quote, open: &[u8]) -> usize {
+    let opening = open[open.len() - 1];
+    let closing = if opening == b'(' { b')' } else { b'}' };
+    let mut levels = vec![quote.close.as_bytes()[0]];
+    let mut at = at + quote.open.len();
+    while at < bytes.len() {
+        let b = bytes[at];
+        let Some(&level) = levels.last() else {
+            return at;
+        };
+        if b == b'\\' {
+            at += 2;
+            continue;
+        }
+        if b == b'$' && level == closing {
+            at += 1; // $' and $" are variables
+        } else if b == level {
+            levels.pop();
+        } else if level == closing {
+            if b == opening {
+                levels.push(closing);
+            } else if matches!(b, b'"' | b'\'' | b'`') {
+                levels.push(b);
+            }
+        } else if level != b'\'' && bytes[at..].starts_with(open) {
+            levels.push(closing);
+            at += open.len() - 1;
+        } else if b == b'\n' && !quote.lines {
+            return at;
+        }
+        at += 1;
+    }
+    bytes.len()
 }
 
 fn rust_raw(bytes: &[u8], from: usize, fence: usize) -> usize {

@@ -84,6 +84,7 @@ pub mod flags {
     pub const HTML: u32 = 1 << 27; // markup around a text to be read
     pub const DATA: u32 = 1 << 28; // holds data, not instructions
     pub const COLON_SLASHES: u32 = 1 << 29; // :// begins no comment
+    pub const TEMPLATES: u32 = 1 << 30; // only `…` may hold code
 }
 use flags::*;
 
@@ -95,6 +96,9 @@ pub struct Syntax {
     pub blocks: &'static [(&'static str, &'static str)],
     pub nested: bool,
     pub quotes: &'static [Quote],
+    /// What opens code inside of a string with backslashes, up to the bracket that closes it; in a language
+    /// with templates, inside of these alone.
+    pub interpolation: &'static str,
     pub flags: u32,
     /// Words that open a function, an import or a class (the latter two where a line begins with them).
     pub functions: &'static [&'static str],
@@ -122,6 +126,7 @@ const NONE: Syntax = Syntax {
     blocks: &[],
     nested: false,
     quotes: &[],
+    interpolation: "",
     flags: 0,
     functions: &[],
     imports: &[],
@@ -183,13 +188,13 @@ pub static LANGUAGES: &[Syntax] = &[
         prints: &["Console.WriteLine", "Console.Write"], ..C_LIKE
     },
     Syntax {
-        name: "javascript", formats: &["js", "mjs", "cjs", "jsx"], quotes: &[DOUBLE, SINGLE, BACKTICK],
-        flags: REGEX | BODIES | MINIFIES,
+        name: "javascript", formats: &["js", "mjs", "cjs", "jsx"], quotes: &[DOUBLE, SINGLE, BACKTICK], interpolation: "${",
+        flags: REGEX | TEMPLATES | BODIES | MINIFIES | BALANCED,
         imports: &["import"], classes: &["class"], prints: &["console.log"], ..C_LIKE
     },
     Syntax {
-        name: "typescript", formats: &["ts", "tsx", "mts", "cts"], quotes: &[DOUBLE, SINGLE, BACKTICK],
-        flags: REGEX | BODIES,
+        name: "typescript", formats: &["ts", "tsx", "mts", "cts"], quotes: &[DOUBLE, SINGLE, BACKTICK], interpolation: "${",
+        flags: REGEX | TEMPLATES | BODIES | BALANCED,
         imports: &["import"], classes: &["class", "interface"], prints: &["console.log"], ..C_LIKE
     },
     Syntax {
@@ -200,7 +205,7 @@ pub static LANGUAGES: &[Syntax] = &[
         name: "rust", formats: &["rs"], nested: true, quotes: &[DOUBLE_LINES], flags: RUST_RAW | CHAR | BALANCED,
         functions: &["fn"], imports: &["use"], classes: &["struct", "enum", "trait"], prints: &["println"], ..C_LIKE
     },
-    Syntax { name: "kotlin", formats: &["kt", "kts"], nested: true, quotes: &[TRIPLE_DOUBLE, DOUBLE, SINGLE],
+    Syntax { name: "kotlin", formats: &["kt", "kts"], nested: true, quotes: &[TRIPLE_DOUBLE, DOUBLE, SINGLE], interpolation: "${",
         functions: &["fun"], imports: &["import"], classes: &["class", "interface", "object"], prints: &["println"], ..C_LIKE },
     Syntax { name: "scala", formats: &["scala", "sc"], nested: true, quotes: &[TRIPLE_DOUBLE, DOUBLE], flags: CHAR,
         functions: &["def"], imports: &["import"], classes: &["class", "object", "trait"], prints: &["println"], ..C_LIKE },
@@ -222,7 +227,7 @@ pub static LANGUAGES: &[Syntax] = &[
         classes: &["class", "interface", "trait"], prints: &["echo", "print"], ..C_LIKE
     },
     Syntax {
-        name: "ruby", formats: &["rb", "rake", "gemspec", "ru"], quotes: &[DOUBLE_LINES, SINGLE_LINES, BACKTICK],
+        name: "ruby", formats: &["rb", "rake", "gemspec", "ru"], quotes: &[DOUBLE_LINES, SINGLE_LINES, BACKTICK], interpolation: "#{",
         flags: HEREDOC | REGEX | RUBY,
         functions: &["def"], imports: &["require", "require_relative", "include", "extend"],
         classes: &["class", "module"], prints: &["puts"], ..HASH
@@ -268,7 +273,7 @@ pub static LANGUAGES: &[Syntax] = &[
     },
     Syntax {
         name: "lisp", formats: &["lisp", "lsp", "cl", "asd", "el", "scm", "ss", "rkt", "sld", "clj", "cljs", "cljc", "edn"],
-        line: &[";"], blocks: &[("#|", "|#")], nested: true, quotes: &[DOUBLE_LINES], flags: LISP_CHAR | BACKSLASH,
+        line: &[";"], blocks: &[("#|", "|#")], nested: true, quotes: &[DOUBLE_LINES], flags: LISP_CHAR | BACKSLASH | BALANCED,
         functions: &["defun", "defmacro", "defmethod", "define", "defn"], ..NONE
     },
     Syntax {
@@ -277,11 +282,12 @@ pub static LANGUAGES: &[Syntax] = &[
     },
     Syntax {
         name: "elixir", formats: &["ex", "exs"], quotes: &[TRIPLE_DOUBLE, TRIPLE_SINGLE, DOUBLE_LINES, SINGLE_LINES],
-        functions: &["def", "defp", "defmacro"], imports: &["import", "alias", "use", "require"], classes: &["defmodule"],
+        interpolation: "#{", functions: &["def", "defp", "defmacro"], imports: &["import", "alias", "use", "require"], classes: &["defmodule"],
         prints: &["IO.puts"], ..HASH
     },
     Syntax {
         name: "shell", formats: &["sh", "bash", "zsh", "ksh", "bats"], quotes: &[DOUBLE_LINES, SINGLE_PLAIN],
+        interpolation: "$(",
         flags: HEREDOC | BACKSLASH | MARK_BEHIND_SPACE, prints: &["echo", "printf"], ..HASH
     },
     Syntax { name: "make", formats: &["mk", "mak", "make"], line: &["#"], flags: BACKSLASH, ..NONE },
@@ -291,7 +297,7 @@ pub static LANGUAGES: &[Syntax] = &[
     Syntax { name: "powershell", formats: &["ps1", "psm1", "psd1"], line: &["#"], blocks: &[("<#", "#>")],
         quotes: &[DOUBLE_DOUBLED, SINGLE_DOUBLED], functions: &["function"], ..NONE },
     Syntax { name: "r", formats: &["r"], functions: &["function"], imports: &["library", "require"], prints: &["print", "cat"], ..HASH },
-    Syntax { name: "julia", formats: &["jl"], line: &["#"], blocks: &[("#=", "=#")], nested: true,
+    Syntax { name: "julia", formats: &["jl"], line: &["#"], blocks: &[("#=", "=#")], nested: true, interpolation: "$(",
         quotes: &[TRIPLE_DOUBLE, DOUBLE_LINES], flags: CHAR, functions: &["function"], imports: &["using", "import"],
         classes: &["struct"], prints: &["println"] },
     Syntax { name: "nim", formats: &["nim"], line: &["#"], blocks: &[("#[", "]#")], nested: true,
@@ -306,7 +312,7 @@ pub static LANGUAGES: &[Syntax] = &[
     Syntax { name: "assembler", formats: &["s", "asm", "nasm"], line: &["//", ";", "# "], blocks: &[("/*", "*/")],
         quotes: &[DOUBLE], flags: PREPROCESSOR, ..NONE },
     Syntax { name: "html", formats: &["html", "htm", "xhtml", "vue", "svelte"], flags: HTML, ..MARKUP },
-    Syntax { name: "css", formats: &["css"], line: &[], flags: MINIFIES | DATA, ..C_LIKE },
+    Syntax { name: "css", formats: &["css"], line: &[], flags: MINIFIES | DATA | BALANCED, ..C_LIKE },
     Syntax { name: "scss", formats: &["scss", "less"], flags: DATA | COLON_SLASHES, ..C_LIKE },
     Syntax { name: "json", formats: &["json", "jsonl", "ndjson", "geojson", "webmanifest"], quotes: &[DOUBLE], flags: DATA | BALANCED, ..NONE },
     Syntax { name: "yaml", formats: &["yaml", "yml"], quotes: &[DOUBLE, SINGLE_DOUBLED_LINE],
