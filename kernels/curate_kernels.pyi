@@ -19,11 +19,13 @@ def normalize(texts: pa.Array) -> pa.Array:
     Stream-Safe).
     """
 
-def signals(texts: pa.Array) -> pa.RecordBatch:
+def signals(texts: pa.Array, formats: pa.Array | None = None) -> pa.RecordBatch:
     """One row per text, one typed column per signal (names and definitions in `signal_names`).
 
-    Null rows for null texts; an empty text has 0 in every ratio and mean. ValueError for a text of 4 GiB
-    or more.
+    Null rows for null texts; an empty text has 0 in every ratio and mean. The signals of code are filled
+    where `formats` (`string`: a suffix such as `py`, in any case) names a language, and null elsewhere and
+    where the language has no such thing. ValueError for a text of 4 GiB or more, or another number of
+    formats than of texts.
     """
 
 def signal_names() -> dict[str, str]:

@@ -59,7 +59,7 @@ def _language(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Arr
 
 
 def _signals(batch: pa.RecordBatch, _: SourceContext) -> dict[str, pa.Array]:
-    return {"signals": curate_kernels.signals(batch["text"]).to_struct_array()}
+    return {"signals": curate_kernels.signals(batch["text"], batch["format"]).to_struct_array()}
 
 
 def _decide(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
@@ -125,7 +125,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("unicode", ("text",), ("text", "text_bytes"), _unicode),
     Stage("domain", (), ("domain",), _domain),
     Stage("language", ("text",), ("language", "language_score"), _language),
-    Stage("signals", ("text",), ("signals",), _signals),
+    Stage("signals", ("text", "format"), ("signals",), _signals),
     Stage(
         "rules",
         ("text_bytes", "signals", "language", "language_score", "format"),

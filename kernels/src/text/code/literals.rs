@@ -456,7 +456,8 @@ fn perl_quote(lexer: &Lexer, word: &[u8], end: usize) -> Option<(Kind, usize)> {
     let bytes = lexer.bytes;
     let start = end - word.len();
     let before = bytes[..start].last().copied().unwrap_or(b' ');
-    if b"$@%&*".contains(&before)
+    // $s, -s (a test of a file), ->s and sub s are names.
+    if b"$@%&*-".contains(&before)
         || bytes[..start].ends_with(b"->")
         || bytes[..start].ends_with(b"sub ")
     {

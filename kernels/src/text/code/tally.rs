@@ -185,6 +185,13 @@ impl<'a> Tally<'a> {
         }
     }
 
+    /// Whether a name follows.
+    fn named(&self, end: usize) -> bool {
+        let bytes = &self.text.as_bytes()[end..];
+        let next = bytes.iter().find(|&&b| CLASS[b as usize] != SPACE);
+        next.is_some_and(|b| is_word(*b))
+    }
+
     /// Python: a statement begins with `word`.
     fn statement(&mut self, at: usize, word: &[u8]) {
         let indent = at - self.line.start;
@@ -257,7 +264,8 @@ impl Sink for Tally<'_> {
             self.line.declaration |=
                 self.line.import || holds(syntax.classes, word) || word == b"return";
         }
-        if holds(syntax.functions, word) {
+        // Named, or with a receiver as Go has it: `fn(u8)` and `func() {` are types and values.
+        if holds(syntax.functions, word) && (first || self.named(end)) {
             self.counts.functions += 1;
             self.line.declaration = true;
         }
