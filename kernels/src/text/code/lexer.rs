@@ -415,3 +415,71 @@ pub fn quoted_end(bytes: &[u8], at: usize, quote: &Quote) -> usize {
     }
     bytes.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::syntax::LANGUAGES;
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What a sink is given, in order.
+    #[derive(Default)]
+    struct Parts(Vec<(usize, usize)>);
+
+    impl Sink for Parts {
+        fn comment(&mut self, start: usize, end: usize) {
+            self.0.push((start, end));
+        }
+        fn string(&mut self, start: usize, end: usize) {
+            self.0.push((start, end));
+        }
+        fn word(&mut self, start: usize, end: usize) {
+            self.0.push((start, end));
+        }
+        fn mark(&mut self, at: usize) {
+            self.0.push((at, at + 1));
+        }
+        fn outside(&mut self, at: usize) {
+            self.0.push((at, at + 1));
+        }
+        fn newline(&mut self, at: usize) {
+            self.0.push((at, at + 1));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn the_parts_tile_the_text(
+            text in "[ab0xqmsRr'\"`\\\\/*#%({<\\[\\]>)}$=~!|?;:.,@ \t\n\r_\u{e9}\u{1F600}-]{0,60}"
+        ) {
+            for syntax in LANGUAGES {
+                let mut parts = Parts::default();
+                scan(&text, syntax, &mut parts);
+                let mut at = 0;
+                for (start, end) in parts.0 {
+                    prop_assert!(at <= start && start < end && end <= text.len(), "{}", syntax.name);
+                    let gap = &text.as_bytes()[at..start];
+                    prop_assert!(gap.iter().all(|&b| CLASS[b as usize] == SPACE), "{}", syntax.name);
+                    at = end;
+                }
+                let rest = &text.as_bytes()[at..];
+                prop_assert!(rest.iter().all(|&b| CLASS[b as usize] == SPACE), "{}", syntax.name);
+            }
+        }
+
+        #[test]
+        fn spans_begin_and_end_between_characters(text in "\\PC{0,40}") {
+            for syntax in LANGUAGES {
+                let mut parts = Parts::default();
+                scan(&text, syntax, &mut parts);
+                for (start, end) in parts.0 {
+                    // PHP reports what is outside of its code byte by byte.
+                    let bytes = end - start == 1;
+                    prop_assert!(bytes || text.is_char_boundary(start) && text.is_char_boundary(end), "{}", syntax.name);
+                }
+            }
+        }
+    }
+}

@@ -424,7 +424,9 @@ pub fn heredoc_end(bytes: &[u8], from: usize, tag: &[u8], indented: bool) -> Opt
 
 /// End of a literal between delimiters, brackets nesting, from the opening one.
 fn delimited(bytes: &[u8], open: usize) -> usize {
-    let first = bytes[open];
+    let Some(&first) = bytes.get(open) else {
+        return bytes.len();
+    };
     let last = match first {
         b'(' => b')',
         b'[' => b']',
