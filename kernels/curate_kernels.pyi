@@ -20,11 +20,14 @@ def normalize(texts: pa.Array) -> pa.Array:
     Stream-Safe).
     """
 
-def signals(texts: pa.Array) -> pa.RecordBatch:
+def signals(texts: pa.Array, formats: pa.Array | None = None) -> pa.RecordBatch:
     """One row per text, one typed column per signal (names and definitions in `signal_names`).
 
-    Null rows for null texts; an empty text has 0 in every ratio and mean. All are numbers but `script`,
-    a string. ValueError for a text of 4 GiB or more.
+    Null rows for null texts; an empty text has 0 in every ratio and mean. All are
+    numbers but `script`, a string. The signals of code are filled
+    where `formats` (`string`: a suffix such as `py`, in any case) names a language, and null elsewhere and
+    where the language has no such thing. ValueError for a text of 4 GiB or more, or another number of
+    formats than of texts.
     """
 
 def hash_words(texts: pa.Array) -> pa.Array:
@@ -33,7 +36,9 @@ def hash_words(texts: pa.Array) -> pa.Array:
     One read of the text and one hash per word: the floor that the speed of `signals` is measured against.
     """
 
-def measure(texts: pa.Array, *, line_rules: Sequence[str]) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+def measure(
+    texts: pa.Array, formats: pa.Array | None = None, *, line_rules: Sequence[str]
+) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     """What `signals` gives, and the edits that these line rules (`line_rule_names`) ask for.
 
     Edits are as `apply_edits` takes them; none overlap. Where rules of several profiles meet, what any of

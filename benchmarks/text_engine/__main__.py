@@ -141,9 +141,7 @@ def summarise(documents: Path, rounds: dict[str, list[dict[str, Any]]]) -> dict[
     """The result file: machine, versions, and a row per measurement, of medians."""
     size = _text_bytes(documents.parent)
     median = {
-        side: {
-            work: statistics.median(run["seconds"][work] for run in runs) for work in runs[0]["seconds"]
-        }
+        side: {work: statistics.median(run["seconds"][work] for run in runs) for work in runs[0]["seconds"]}
         for side, runs in rounds.items()
     }
     rate = {
@@ -167,7 +165,10 @@ def summarise(documents: Path, rounds: dict[str, list[dict[str, Any]]]) -> dict[
     }
     return {
         "machine": machine(),
-        "versions": {"python": platform.python_version(), "datatrove": pinned_version("datatrove", "datatrove")}
+        "versions": {
+            "python": platform.python_version(),
+            "datatrove": pinned_version("datatrove", "datatrove"),
+        }
         | {"pyarrow": metadata.version("pyarrow")},
         "rounds": len(ours),
         "rows": rows,

@@ -63,7 +63,9 @@ def main() -> None:
     seconds = {name: _fastest(work) for name, work in works.items()}
     sources = {}
     for source in pc.unique(table["source"]).to_pylist():
-        part = table.filter(pc.equal(table["source"], source))["text"].combine_chunks().cast(pa.large_string())
+        part = (
+            table.filter(pc.equal(table["source"], source))["text"].combine_chunks().cast(pa.large_string())
+        )
         size = pc.sum(pc.binary_length(part)).as_py()
         took = _fastest(lambda part=part: curate_kernels.measure(part, line_rules=list(LINE_RULES)))
         sources[source] = {"bytes": size, "seconds": took}

@@ -62,7 +62,7 @@ def _language(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Arr
 
 
 def _signals(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
-    signals, cuts = curate_kernels.measure(batch["text"], line_rules=context.source.lines)
+    signals, cuts = curate_kernels.measure(batch["text"], batch["format"], line_rules=context.source.lines)
     return {"signals": signals.to_struct_array(), "line_edits": edits_by_document(cuts, len(batch))}
 
 
@@ -134,7 +134,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("unicode", ("text",), ("text", "text_bytes"), _unicode),
     Stage("domain", (), ("domain",), _domain),
     Stage("language", ("text",), ("language", "language_score"), _language),
-    Stage("signals", ("text",), ("signals", "line_edits"), _signals),
+    Stage("signals", ("text", "format"), ("signals", "line_edits"), _signals),
     Stage("edits", ("text", "line_edits"), ("text", "text_bytes", "edits"), _edits),
     Stage(
         "rules",

@@ -7,6 +7,7 @@ use arrow_array::ArrayRef;
 
 use super::characters::Scripts;
 use super::chunks::{Words, words};
+use super::code::{self, CodeSignals};
 use super::line_rules::{LineRules, RuleScratch, Wanted, evaluate};
 use super::lz::{Positions, compression_ratio};
 use super::madlad::{Madlad, Sentences};
@@ -34,6 +35,7 @@ struct Buffers {
     positions: Positions,
     skeleton: SkeletonScratch,
     line_rules: RuleScratch,
+    code: code::Scratch,
 }
 
 /// The tables of a batch, row by row.
@@ -48,6 +50,7 @@ pub struct Documents {
     madlad: Vec<Option<Madlad>>,
     skeleton: Vec<Option<Skeleton>>,
     line_rules: Vec<Option<LineRules>>,
+    code: Vec<Option<CodeSignals>>,
     wanted: Wanted,
     /// What the wanted line rules cut of the texts so far.
     pub edits: EditList,
@@ -62,8 +65,8 @@ impl Documents {
         }
     }
 
-    /// Measure the next text, of fewer than 2^32 bytes.
-    pub fn push(&mut self, text: Option<&str>) {
+    /// Measure the next text, of fewer than 2^32 bytes; as code where its format is that of a language.
+    pub fn push(&mut self, text: Option<&str>, format: Option<&str>) {
         let Some(text) = text else {
             self.signals.push(None);
             self.variants.push(None);
@@ -73,6 +76,7 @@ impl Documents {
             self.madlad.push(None);
             self.skeleton.push(None);
             self.line_rules.push(None);
+            self.code.push(None);
             return;
         };
         let buffers = &mut self.buffers;
@@ -100,6 +104,11 @@ impl Documents {
         self.madlad.push(Some(both.0.finish()));
         self.skeleton.push(Some(both.1.finish()));
         self.phrases.push(Some(phrases));
+        self.code.push(
+            format.and_then(|format| {
+                code::compute(text, format, &measured.signals, &mut buffers.code)
+            }),
+        );
         self.signals.push(Some(measured.signals));
         self.variants.push(Some(measured.variants));
         self.scripts.push(Some(measured.scripts));
@@ -116,6 +125,7 @@ impl Documents {
             Madlad::columns(&self.madlad),
             Skeleton::columns(&self.skeleton),
             LineRules::columns(&self.line_rules),
+            CodeSignals::columns(&self.code),
         ]
         .concat()
     }
@@ -131,6 +141,7 @@ impl Documents {
             Madlad::DEFINITIONS,
             Skeleton::DEFINITIONS,
             LineRules::DEFINITIONS,
+            CodeSignals::DEFINITIONS,
         ]
         .into_iter()
         .flatten()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, LargeStringArray, RecordBatch, UInt64Array};
+use arrow_array::{Array, ArrayRef, LargeStringArray, RecordBatch, StringArray, UInt64Array};
 use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow_pyarrow::ToPyArrow;
 use arrow_schema::{Field, Schema};
@@ -11,12 +11,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::arrow::{large_strings, to_python};
+use crate::arrow::{large_strings, strings, to_python};
 
 mod c4;
 mod characters;
 mod chunks;
 mod classes;
+mod code;
 mod document;
 mod encoded;
 mod line_facts;
@@ -76,20 +77,27 @@ fn normalize_texts<'py>(py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<
     to_python(py, &out)
 }
 
-#[pyfunction(name = "signals")]
-fn text_signals<'py>(py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+#[pyfunction(name = "signals", signature = (texts, formats=None))]
+fn text_signals<'py>(
+    py: Python<'py>,
+    texts: &Bound<'py, PyAny>,
+    formats: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
     let texts = large_strings(texts)?;
-    let (signals, _) = py.detach(|| measure_texts(&texts, Wanted::default()))?;
+    let formats = formats.map(strings).transpose()?;
+    let (signals, _) = py.detach(|| measure_texts(&texts, formats.as_ref(), Wanted::default()))?;
     signals.to_pyarrow(py)
 }
 
-#[pyfunction(signature = (texts, *, line_rules))]
+#[pyfunction(signature = (texts, formats=None, *, line_rules))]
 fn measure<'py>(
     py: Python<'py>,
     texts: &Bound<'py, PyAny>,
+    formats: Option<&Bound<'py, PyAny>>,
     line_rules: Vec<String>,
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let texts = large_strings(texts)?;
+    let formats = formats.map(strings).transpose()?;
     let mut wanted = Wanted::default();
     for name in &line_rules {
         let at = PROFILES.iter().position(|known| known == name);
@@ -101,12 +109,24 @@ fn measure<'py>(
         })?;
         wanted.0[at] = true;
     }
-    let (signals, edits) = py.detach(|| measure_texts(&texts, wanted))?;
+    let (signals, edits) = py.detach(|| measure_texts(&texts, formats.as_ref(), wanted))?;
     Ok((signals.to_pyarrow(py)?, edits.to_pyarrow(py)?))
 }
 
-/// One row per text and one column per signal, and the edits of the line rules that are wanted.
-fn measure_texts(texts: &LargeStringArray, wanted: Wanted) -> PyResult<(RecordBatch, RecordBatch)> {
+/// One row per text and one column per signal, and the edits of the line rules that are wanted;
+/// the signals of code are null without `formats`.
+fn measure_texts(
+    texts: &LargeStringArray,
+    formats: Option<&StringArray>,
+    wanted: Wanted,
+) -> PyResult<(RecordBatch, RecordBatch)> {
+    if let Some(formats) = formats.filter(|formats| formats.len() != texts.len()) {
+        return Err(value_error(format!(
+            "{} formats for {} texts",
+            formats.len(),
+            texts.len()
+        )));
+    }
     let mut documents = document::Documents::new(wanted);
     for (row, text) in texts.iter().enumerate() {
         if text.is_some_and(|text| text.len() >= u32::MAX as usize) {
@@ -114,7 +134,10 @@ fn measure_texts(texts: &LargeStringArray, wanted: Wanted) -> PyResult<(RecordBa
                 "texts[{row}] has 4 GiB or more; split it first"
             )));
         }
-        documents.push(text);
+        let format = formats
+            .filter(|formats| formats.is_valid(row))
+            .map(|formats| formats.value(row));
+        documents.push(text, format);
     }
     let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = documents
         .columns()

@@ -25,6 +25,13 @@ column!(f64, Float64Array);
 column!(bool, BooleanArray);
 column!(&'static str, StringArray);
 
+/// A signal that a text may lack: null.
+impl<T: Column> Column for Option<T> {
+    fn column(values: impl Iterator<Item = Option<Self>>) -> ArrayRef {
+        T::column(values.map(Option::flatten))
+    }
+}
+
 /// Defines a struct of signals with `DEFINITIONS` (name and definition of each, in column order) and
 /// `columns` (one column per signal; null where a row is none).
 macro_rules! signal_table {
