@@ -83,7 +83,7 @@ class LanguageModel:
         *,
         clean: bool = True,
         names: list[str] | None = None,
-        unsure: float = 0.5,
+        unsure: float = 0.4,
     ) -> pa.RecordBatch:
         """`label` and `score` as `predict` gives them, and `languages` of the paragraphs, in one pass.
 

@@ -236,7 +236,7 @@ impl LanguageModel {
         ))
     }
 
-    #[pyo3(signature = (texts, *, clean = true, names = None, unsure = 0.5))]
+    #[pyo3(signature = (texts, *, clean = true, names = None, unsure = 0.4))]
     fn identify<'py>(
         &self,
         py: Python<'py>,
