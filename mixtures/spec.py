@@ -162,8 +162,8 @@ class LanguageFilter(BaseModel):
     """How the languages of documents are told, and what is asked of them.
 
     `model` is a fastText model by path or URL, lid.176 by default. Each document's score has to reach
-    `min_score` and, with `thresholds` (a name or a path), that of its language; `min_share` is the least share of
-    its language among its paragraphs; `scripts` asks for letters that its language is written in.
+    `min_score` and, with `thresholds` (a name or a path), that of its language; `min_share` is the least
+    share of its language among its paragraphs; `scripts` asks for letters that its language is written in.
     """
 
     model_config = CLOSED
