@@ -31,6 +31,12 @@ pub struct Lines {
     pub short: u64,
     pub duplicate_filled_chars: u64,
     pub newlines: u64,
+    /// Of the items that are not blank, stripped: characters, how many different ones, and of those that
+    /// occur more than once the occurrences and their characters.
+    pub stripped_chars: u64,
+    pub distinct: u64,
+    pub repeated: u64,
+    pub repeated_chars: u64,
 }
 
 /// Buffers reused between texts.
@@ -40,6 +46,9 @@ pub struct LineScratch {
     chars: Vec<u32>,
     blank: Vec<bool>,
     seen: FirstSeen,
+    stripped: Vec<u64>,
+    stripped_chars: Vec<u32>,
+    counts: Vec<u32>,
 }
 
 /// Measure `text`, whose `str.splitlines` characters are at `breaks`.
@@ -90,6 +99,8 @@ fn newline_items(
     scratch: &mut LineScratch,
 ) {
     scratch.clear();
+    scratch.stripped.clear();
+    scratch.stripped_chars.clear();
     let bytes = text.as_bytes();
     let mut start = 0;
     let newlines = breaks.iter().filter(|&&at| bytes[at] == b'\n');
@@ -99,9 +110,22 @@ fn newline_items(
         if !inside_run {
             let line = &text[start..at];
             let chars = length(line, ascii);
-            let blank = strip_start(line).is_empty();
+            let from = strip_start(line);
+            let blank = from.is_empty();
             scratch.add(line, chars, blank);
             if !blank {
+                let stripped = strip_end(from);
+                let whole = stripped.len() == line.len();
+                scratch.stripped.push(match scratch.hashes.last() {
+                    Some(&hash) if whole => hash,
+                    _ => xxh3_64(stripped.as_bytes()),
+                });
+                let chars = if whole {
+                    chars
+                } else {
+                    length(stripped, ascii)
+                };
+                scratch.stripped_chars.push(chars);
                 out.filled += 1;
                 out.ended += u64::from(line.ends_with(sentence_terminal));
                 out.short += u64::from(chars <= SHORT_LINE);
@@ -115,6 +139,25 @@ fn newline_items(
         .filter(|&item| scratch.seen.first[item] as usize != item && !scratch.blank[item])
         .map(|item| u64::from(scratch.chars[item]))
         .sum();
+    copies(out, scratch);
+}
+
+/// Counts of the stripped lines, all copies of a repeated one included.
+fn copies(out: &mut Lines, scratch: &mut LineScratch) {
+    scratch.seen.find(&scratch.stripped);
+    scratch.counts.clear();
+    scratch.counts.resize(scratch.stripped.len(), 0);
+    for &first in &scratch.seen.first {
+        scratch.counts[first as usize] += 1;
+    }
+    for (&first, &chars) in scratch.seen.first.iter().zip(&scratch.stripped_chars) {
+        out.stripped_chars += u64::from(chars);
+        if scratch.counts[first as usize] > 1 {
+            out.repeated += 1;
+            out.repeated_chars += u64::from(chars);
+        }
+    }
+    out.distinct = scratch.counts.iter().filter(|&&count| count > 0).count() as u64;
 }
 
 fn paragraphs(

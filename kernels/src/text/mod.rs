@@ -12,14 +12,21 @@ use pyo3::types::PyDict;
 
 use crate::arrow::{large_strings, to_python};
 
+mod characters;
+mod chunks;
 mod classes;
+mod document;
 mod encoded;
 mod lines;
+mod lz;
+mod madlad;
 mod maths;
 mod normalize;
+mod phrases;
 mod repetition;
 mod segment;
 mod signals;
+mod skeleton;
 mod table;
 mod words;
 
@@ -27,6 +34,15 @@ pub use words::word_hashes;
 
 fn value_error(error: impl std::fmt::Display) -> PyErr {
     PyValueError::new_err(error.to_string())
+}
+
+/// A share; of nothing it is 0.
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
 }
 
 #[pyfunction(name = "normalize")]
@@ -57,17 +73,17 @@ fn normalize_texts<'py>(py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<
 fn text_signals<'py>(py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let texts = large_strings(texts)?;
     let batch = py.detach(|| {
-        let mut scratch = signals::Scratch::default();
-        let mut rows = Vec::with_capacity(texts.len());
+        let mut documents = document::Documents::default();
         for (row, text) in texts.iter().enumerate() {
             if text.is_some_and(|text| text.len() >= u32::MAX as usize) {
                 return Err(value_error(format!(
                     "texts[{row}] has 4 GiB or more; split it first"
                 )));
             }
-            rows.push(text.map(|text| signals::compute(text, &mut scratch)));
+            documents.push(text);
         }
-        let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = signals::Signals::columns(&rows)
+        let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = documents
+            .columns()
             .into_iter()
             .map(|(name, column)| (Field::new(name, column.data_type().clone(), true), column))
             .unzip();
@@ -79,14 +95,22 @@ fn text_signals<'py>(py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<Bou
 #[pyfunction]
 fn signal_names(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let names = PyDict::new(py);
-    for (name, definition) in signals::Signals::DEFINITIONS {
+    for (name, definition) in document::Documents::definitions() {
         names.set_item(name, definition)?;
     }
     Ok(names)
 }
 
+#[pyfunction]
+fn skeletons<'py>(py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let texts = large_strings(texts)?;
+    let out = py.detach(|| skeleton::column(&texts));
+    to_python(py, &out)
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(normalize_texts, module)?)?;
     module.add_function(wrap_pyfunction!(text_signals, module)?)?;
-    module.add_function(wrap_pyfunction!(signal_names, module)?)
+    module.add_function(wrap_pyfunction!(signal_names, module)?)?;
+    module.add_function(wrap_pyfunction!(skeletons, module)?)
 }

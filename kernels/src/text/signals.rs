@@ -8,11 +8,13 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::characters::{Characters, Scripts};
 use super::classes::*;
 use super::encoded::{Encoded, encoded};
 use super::lines::{LineScratch, measure};
 use super::maths::{Formulae, formulae};
-use super::repetition::Ngrams;
+use super::ratio;
+use super::repetition::{Ngrams, WORD};
 use super::segment::{Sink, segment};
 use super::table::signal_table;
 
@@ -69,6 +71,28 @@ signal_table! {
     }
 }
 
+signal_table! {
+    /// Numbers that other systems' variants of the same rules ask for.
+    pub struct Variants {
+    stop_word_occurrences: i64 = "occurrences of stop_word_count's eight words, in any case (DCLM, datamap-rs, NeMo and dolma count repeats)";
+    curly_bracket_count: i64 = "left curly brackets (C4 drops a page that has one)";
+    unique_line_ratio: f64 = "different lines per line, of the non-blank lines (newlines only), stripped (NeMo keeps 0.7 and more)";
+    repeated_line_ratio: f64 = "share of the same lines that occur more than once, all copies counted (DCLM, datamap-rs)";
+    repeated_line_char_ratio: f64 = "characters of the lines that occur more than once, all copies counted, per character of the same lines (DCLM divides by the characters of words)";
+    }
+}
+
+/// What one segmentation of a text yields.
+pub struct Measured {
+    pub signals: Signals,
+    pub variants: Variants,
+    pub scripts: Scripts,
+    pub words: u64,
+    pub distinct_words: u64,
+    /// The sum of c log2 c over the counts c of the different words.
+    pub weighted_logs: f64,
+}
+
 /// Buffers reused from text to text: about 70 bytes per token of the longest one.
 #[derive(Default)]
 pub struct Scratch {
@@ -96,18 +120,21 @@ struct Tally<'a> {
     word_chars: u64,
     alphabetic: u64,
     stop_words: u8,
+    stop_word_occurrences: u64,
 }
 
 impl Sink for Tally<'_> {
     #[inline]
     fn token(&mut self, start: usize, end: usize, letters: bool) {
         let bytes = &self.text.as_bytes()[start..end];
-        self.hashes.push(xxh3_64(bytes));
         let was_ended = std::mem::take(&mut self.ended);
         let (chars, alphabetic, word);
         if letters {
             (chars, alphabetic, word) = (bytes.len() as u32, true, true);
-            self.stop_words |= stop_word(bytes);
+            if bytes.len() <= 4 {
+                self.stop_words |= stop_word(bytes);
+                self.stop_word_occurrences += u64::from(is_stop_word(bytes));
+            }
         } else {
             let part = &self.text[start..end];
             chars = if self.ascii {
@@ -123,6 +150,7 @@ impl Sink for Tally<'_> {
         if self.sentences.is_empty() || (was_ended && word) {
             self.sentences.push(start);
         }
+        self.hashes.push((xxh3_64(bytes) & !WORD) | u64::from(word));
         self.chars.push(chars);
         self.alphabetic += u64::from(alphabetic);
         self.words += u64::from(word);
@@ -151,22 +179,24 @@ fn stop_word(word: &[u8]) -> u8 {
     }
 }
 
+/// Whether a word of up to four letters is one of the eight, in any case.
+#[inline]
+fn is_stop_word(word: &[u8]) -> bool {
+    let mut small = [0; 4];
+    for (to, from) in small.iter_mut().zip(word) {
+        *to = from | 0x20;
+    }
+    stop_word(&small[..word.len().min(4)]) != 0
+}
+
 /// Whether a token is one character that ends sentences.
 fn single_terminal(token: &str) -> bool {
     let mut chars = token.chars();
     chars.next().is_some_and(sentence_terminal) && chars.next().is_none()
 }
 
-fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 {
-        0.0
-    } else {
-        part as f64 / whole as f64
-    }
-}
-
 /// Compute the signals of a text of fewer than 2^32 bytes.
-pub fn compute(text: &str, scratch: &mut Scratch) -> Signals {
+pub fn compute(text: &str, scratch: &mut Scratch) -> Measured {
     let Scratch {
         hashes,
         chars,
@@ -182,7 +212,7 @@ pub fn compute(text: &str, scratch: &mut Scratch) -> Signals {
     sentences.clear();
     let counts = Characters::count(text);
     let ascii = counts.chars == text.len() as u64;
-    let (words, word_chars, alphabetic, stop_words);
+    let (words, word_chars, alphabetic, stop_words, stop_word_occurrences);
     {
         let classes = Classes::get();
         let (text_, hashes, chars) = (text, &mut *hashes, &mut *chars);
@@ -199,10 +229,12 @@ pub fn compute(text: &str, scratch: &mut Scratch) -> Signals {
             word_chars: 0,
             alphabetic: 0,
             stop_words: 0,
+            stop_word_occurrences: 0,
         };
         segment(text, suffixes, &mut tally);
         (words, word_chars) = (tally.words, tally.word_chars);
         (alphabetic, stop_words) = (tally.alphabetic, tally.stop_words);
+        stop_word_occurrences = tally.stop_word_occurrences;
     }
     let tokens = hashes.len() as u64;
     let all = counts.chars;
@@ -219,7 +251,14 @@ pub fn compute(text: &str, scratch: &mut Scratch) -> Signals {
         Formulae::default()
     };
     let of_chars = |part: u64| ratio(part, all);
-    Signals {
+    let variants = Variants {
+        stop_word_occurrences: stop_word_occurrences as i64,
+        curly_bracket_count: counts.curly_brackets as i64,
+        unique_line_ratio: ratio(lines.distinct, lines.filled),
+        repeated_line_ratio: ratio(lines.repeated, lines.filled),
+        repeated_line_char_ratio: ratio(lines.repeated_chars, lines.stripped_chars),
+    };
+    let signals = Signals {
         text_bytes: text.len() as i64,
         chars: all as i64,
         segments: tokens as i64,
@@ -269,83 +308,13 @@ pub fn compute(text: &str, scratch: &mut Scratch) -> Signals {
         formula_count: formulae.count as i64,
         formula_ratio: of_chars(formulae.chars),
         maths_symbol_ratio: of_chars(counts.maths),
+    };
+    Measured {
+        signals,
+        variants,
+        scripts: counts.scripts(),
+        words: repetition.words,
+        distinct_words: repetition.distinct,
+        weighted_logs: repetition.weighted_logs,
     }
-}
-
-/// Counts over the characters of a text.
-#[derive(Default)]
-struct Characters {
-    chars: u64,
-    alphanumeric: u64,
-    alphabetic: u64,
-    numeric: u64,
-    uppercase: u64,
-    whitespace: u64,
-    replacements: u64,
-    maths: u64,
-    hashes: u64,
-    ellipses: u64,
-    backslashes: u64,
-    dollars: u64,
-}
-
-impl Characters {
-    fn count(text: &str) -> Characters {
-        let bytes = text.as_bytes();
-        let classes = Classes::get();
-        let mut out = Characters {
-            ellipses: ellipses(bytes),
-            ..Characters::default()
-        };
-        // Two histograms, so that a run of one byte does not wait for its own store.
-        let mut histograms = [[0u32; 256]; 2];
-        let mut pairs = bytes.chunks_exact(2);
-        for pair in &mut pairs {
-            histograms[0][pair[0] as usize] += 1;
-            histograms[1][pair[1] as usize] += 1;
-        }
-        for &byte in pairs.remainder() {
-            histograms[0][byte as usize] += 1;
-        }
-        let of = |byte: usize| u64::from(histograms[0][byte]) + u64::from(histograms[1][byte]);
-        for byte in 0..128 {
-            out.add(classes.of_byte(byte as u8), of(byte));
-        }
-        out.hashes = of(b'#' as usize);
-        out.backslashes = of(b'\\' as usize);
-        out.dollars = of(b'$' as usize);
-        if out.chars < bytes.len() as u64 {
-            for c in text.chars().filter(|c| !c.is_ascii()) {
-                out.add(classes.of(c), 1);
-                out.replacements += u64::from(c == '\u{FFFD}');
-                out.ellipses += u64::from(c == '…');
-            }
-        }
-        out
-    }
-
-    #[inline]
-    fn add(&mut self, class: u16, count: u64) {
-        let when = |flags: u16| if class & flags != 0 { count } else { 0 };
-        self.chars += count;
-        self.alphanumeric += when(ALPHA | NUMERIC);
-        self.alphabetic += when(ALPHA);
-        self.numeric += when(NUMERIC);
-        self.uppercase += when(UPPER);
-        self.whitespace += when(SPACE);
-        self.maths += when(MATHS);
-    }
-}
-
-/// How often `...` occurs, without overlap.
-fn ellipses(bytes: &[u8]) -> u64 {
-    let (mut at, mut count) = (0, 0);
-    while at + 3 <= bytes.len() {
-        match &bytes[at..at + 3] {
-            b"..." => (at, count) = (at + 3, count + 1),
-            [_, _, b'.'] => at += 1,
-            _ => at += 3,
-        }
-    }
-    count
 }

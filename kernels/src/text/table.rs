@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, UInt64Array};
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, UInt64Array};
 
 /// A type that a signal may have.
 pub trait Column: Sized {
@@ -23,6 +23,7 @@ column!(i64, Int64Array);
 column!(u64, UInt64Array);
 column!(f64, Float64Array);
 column!(bool, BooleanArray);
+column!(&'static str, StringArray);
 
 /// Defines a struct of signals with `DEFINITIONS` (name and definition of each, in column order) and
 /// `columns` (one column per signal; null where a row is none).

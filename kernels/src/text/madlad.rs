@@ -1,0 +1,244 @@
+//! MADLAD-400's questionable sentences (Kudugunta et al. 2023, section 2.3).
+//!
+//! A document goes where more than a fifth of its sentences are questionable, or it has fewer than
+//! five. A sentence is questionable for any of five reasons: its language is not the document's; list
+//! case; an abnormal length; technical characters; a "cursed" substring. Where we differ:
+//! * The paper does not say how sentences are cut. Here, as in datamap-rs, one ends at a word that
+//!   ends in `.`, `!` or `?`, at the next white space; in other scripts any Sentence_Terminal
+//!   character does the same, and `。！？｡` need no white space. Line ends alone end no sentence, so
+//!   hard-wrapped prose stays whole. The sentence keeps its mark and loses the white space around it.
+//! * Its language is not looked at: the other four reasons only. Lengths are characters (datamap-rs
+//!   counts bytes). Tokens of list case are the words between white space that have a letter or digit.
+//! * The cursed patterns made of wildcards are matched by words: nine words in a row of three, of four
+//!   characters or of one, single spaces between; four items of two characters between commas.
+
+use super::chunks::{self, BEYOND, DIGIT, LOWER, UPPER, technical};
+use super::classes::{self, Classes, sentence_terminal};
+use super::phrases::Curse;
+use super::ratio;
+use super::table::signal_table;
+
+const SHORT: u64 = 20; // characters
+const LONG: u64 = 500;
+const LIST_TOKENS: u64 = 12;
+const RUN: u32 = 8; // words of one length, one more behind them
+
+signal_table! {
+    /// Shares of questionable sentences.
+    pub struct Madlad {
+    madlad_sentences: i64 = "sentences, cut behind a word that ends in a terminal mark and at 。！？｡";
+    madlad_questionable_sentence_ratio: f64 = "share of these that are questionable for any of the four reasons below";
+    madlad_list_case_ratio: f64 = "share with 12 words and more, over half of them with a capital in front";
+    madlad_abnormal_length_ratio: f64 = "share of fewer than 20 or more than 500 characters";
+    madlad_technical_ratio: f64 = "share in which over a fifth of the characters are of 0-9{}+/()>";
+    madlad_cursed_ratio: f64 = "share with a cursed substring or pattern";
+    madlad_listed_or_cursed_ratio: f64 = "share with list case or a curse: the two reasons that OLMo 3's web data uses";
+    longest_word_length: i64 = "characters of the longest word between white space";
+    }
+}
+
+/// Cuts sentences and tests them as words come in.
+pub struct Sentences<'a> {
+    text: &'a str,
+    curses: &'a [Curse],
+    next_curse: usize,
+    /// Begin of the open sentence, if one is open.
+    start: Option<usize>,
+    /// End of the word before.
+    end: usize,
+    chars: u64,
+    technical: u64,
+    tokens: u64,
+    capitals: u64,
+    runs: Runs,
+    sentences: u64,
+    questionable: u64,
+    list_case: u64,
+    abnormal: u64,
+    technicals: u64,
+    cursed: u64,
+    listed_or_cursed: u64,
+    longest: u64,
+}
+
+/// Rows of words that the cursed patterns ask for.
+#[derive(Default)]
+struct Runs {
+    of_length: [u32; 5],
+    pairs: u32,
+    comma: bool,
+    found: bool,
+}
+
+impl Runs {
+    /// The next word of a sentence; `spaced` says that one space is before it.
+    #[inline]
+    fn word(&mut self, word: &[u8], chars: u64, spaced: bool) {
+        if chars > 4 && self.of_length == [0; 5] && self.pairs == 0 {
+            self.comma = word.ends_with(b",");
+            return;
+        }
+        if !spaced {
+            (self.of_length, self.pairs) = ([0; 5], 0);
+        }
+        for length in [1, 3, 4] {
+            let run = &mut self.of_length[length];
+            self.found |= *run >= RUN && chars >= length as u64;
+            *run = if spaced && chars == length as u64 {
+                *run + 1
+            } else {
+                0
+            };
+        }
+        let item = self.comma || self.pairs > 0;
+        let pair = item && spaced && word.get(2) == Some(&b',') && word.len() >= 3;
+        self.found |= pair && self.pairs >= 3;
+        let closed = word.len() == 3 || (word.len() == 4 && word.ends_with(b","));
+        self.pairs = if pair && closed { self.pairs + 1 } else { 0 };
+        self.comma = word.ends_with(b",");
+    }
+}
+
+impl<'a> Sentences<'a> {
+    pub fn new(text: &'a str, curses: &'a [Curse]) -> Sentences<'a> {
+        Sentences {
+            text,
+            curses,
+            next_curse: 0,
+            start: None,
+            end: 0,
+            chars: 0,
+            technical: 0,
+            tokens: 0,
+            capitals: 0,
+            runs: Runs::default(),
+            sentences: 0,
+            questionable: 0,
+            list_case: 0,
+            abnormal: 0,
+            technicals: 0,
+            cursed: 0,
+            listed_or_cursed: 0,
+            longest: 0,
+        }
+    }
+
+    /// The signals, once all words have been handed on.
+    pub fn finish(mut self) -> Madlad {
+        self.close();
+        let share = |count| ratio(count, self.sentences);
+        Madlad {
+            madlad_sentences: self.sentences as i64,
+            madlad_questionable_sentence_ratio: share(self.questionable),
+            madlad_list_case_ratio: share(self.list_case),
+            madlad_abnormal_length_ratio: share(self.abnormal),
+            madlad_technical_ratio: share(self.technicals),
+            madlad_cursed_ratio: share(self.cursed),
+            madlad_listed_or_cursed_ratio: share(self.listed_or_cursed),
+            longest_word_length: self.longest as i64,
+        }
+    }
+
+    /// A word or, where sentences end inside of one, a part of it.
+    #[inline]
+    fn part(&mut self, start: usize, end: usize, kinds: u8) {
+        let bytes = self.text.as_bytes();
+        let word = &bytes[start..end];
+        let chars = length(word, kinds);
+        let gap = match self.start {
+            Some(_) => length(&bytes[self.end..start], BEYOND),
+            None => {
+                self.start = Some(start);
+                0
+            }
+        };
+        self.chars += gap + chars;
+        if kinds & (chunks::TECHNICAL | DIGIT) != 0 {
+            self.technical += word.iter().filter(|&&b| technical(b)).count() as u64;
+        }
+        if kinds & (UPPER | LOWER | DIGIT | BEYOND) != 0 {
+            self.tokens += 1;
+            self.capitals += u64::from(kinds & (UPPER | BEYOND) != 0 && self.capital(start, end));
+        }
+        self.runs
+            .word(word, chars, gap == 1 && bytes[start - 1] == b' ');
+        self.end = end;
+    }
+
+    /// Whether the first letter or digit of a word is upper case.
+    fn capital(&self, start: usize, end: usize) -> bool {
+        let table = Classes::get();
+        self.text[start..end]
+            .chars()
+            .map(|c| table.of(c))
+            .find(|class| class & (classes::ALPHA | classes::NUMERIC) != 0)
+            .is_some_and(|class| class & classes::UPPER != 0)
+    }
+
+    fn close(&mut self) {
+        let Some(start) = self.start.take() else {
+            return;
+        };
+        let end = self.end;
+        let mut cursed = self.runs.found;
+        while let Some(curse) = self.curses.get(self.next_curse)
+            && curse.end <= end
+        {
+            cursed |= curse.start >= start && (!curse.at_end || curse.end == end);
+            self.next_curse += 1;
+        }
+        let listed = self.tokens >= LIST_TOKENS && self.capitals * 2 > self.tokens;
+        let abnormal = self.chars < SHORT || self.chars > LONG;
+        let technical = self.technical * 5 > self.chars;
+        self.sentences += 1;
+        self.list_case += u64::from(listed);
+        self.abnormal += u64::from(abnormal);
+        self.technicals += u64::from(technical);
+        self.cursed += u64::from(cursed);
+        self.listed_or_cursed += u64::from(listed || cursed);
+        self.questionable += u64::from(listed || abnormal || technical || cursed);
+        (self.chars, self.technical, self.tokens, self.capitals) = (0, 0, 0, 0);
+        self.runs = Runs::default();
+    }
+}
+
+impl chunks::Words for Sentences<'_> {
+    #[inline]
+    fn word(&mut self, mut start: usize, end: usize, kinds: u8) {
+        self.longest = self
+            .longest
+            .max(length(&self.text.as_bytes()[start..end], kinds));
+        if kinds & BEYOND == 0 {
+            self.part(start, end, kinds);
+            if matches!(self.text.as_bytes()[end - 1], b'.' | b'!' | b'?') {
+                self.close();
+            }
+            return;
+        }
+        let part = &self.text[start..end];
+        let from = start;
+        let mut ended = false; // behind a mark that needs no white space
+        for (step, c) in part.char_indices() {
+            let stops = matches!(c, '。' | '！' | '？' | '｡');
+            if ended && !stops {
+                self.part(start, from + step, kinds);
+                self.close();
+                start = from + step;
+            }
+            ended = stops;
+        }
+        self.part(start, end, kinds);
+        if part.ends_with(sentence_terminal) {
+            self.close();
+        }
+    }
+}
+
+/// Characters of a word or gap of these kinds.
+fn length(part: &[u8], kinds: u8) -> u64 {
+    if kinds & BEYOND == 0 {
+        part.len() as u64
+    } else {
+        part.iter().filter(|&&b| b & 0xC0 != 0x80).count() as u64
+    }
+}
