@@ -64,7 +64,10 @@ pub struct Sentences<'a> {
 /// Rows of words that the cursed patterns ask for.
 #[derive(Default)]
 struct Runs {
-    of_length: [u32; 5],
+    /// Words in a row of `length` characters, each behind a single space.
+    length: u64,
+    count: u32,
+    /// Items of two characters between commas; `comma`: the word before ends in one.
     pairs: u32,
     comma: bool,
     found: bool,
@@ -74,28 +77,22 @@ impl Runs {
     /// The next word of a sentence; `spaced` says that one space is before it.
     #[inline]
     fn word(&mut self, word: &[u8], chars: u64, spaced: bool) {
-        if chars > 4 && self.of_length == [0; 5] && self.pairs == 0 {
-            self.comma = word.ends_with(b",");
-            return;
+        let goes_on = self.count >= RUN && spaced && chars >= self.length;
+        self.found |= goes_on && matches!(self.length, 1 | 3 | 4);
+        if chars == self.length && spaced {
+            self.count += 1;
+        } else {
+            (self.length, self.count) = (chars, u32::from(spaced));
         }
-        if !spaced {
-            (self.of_length, self.pairs) = ([0; 5], 0);
+        if self.comma {
+            let pair = spaced && word.get(2) == Some(&b',');
+            self.found |= pair && self.pairs >= 3;
+            let closed = word.len() == 3 || (word.len() == 4 && word[3] == b',');
+            self.pairs = if pair && closed { self.pairs + 1 } else { 0 };
+        } else {
+            self.pairs = 0;
         }
-        for length in [1, 3, 4] {
-            let run = &mut self.of_length[length];
-            self.found |= *run >= RUN && chars >= length as u64;
-            *run = if spaced && chars == length as u64 {
-                *run + 1
-            } else {
-                0
-            };
-        }
-        let item = self.comma || self.pairs > 0;
-        let pair = item && spaced && word.get(2) == Some(&b',') && word.len() >= 3;
-        self.found |= pair && self.pairs >= 3;
-        let closed = word.len() == 3 || (word.len() == 4 && word.ends_with(b","));
-        self.pairs = if pair && closed { self.pairs + 1 } else { 0 };
-        self.comma = word.ends_with(b",");
+        self.comma = word.last() == Some(&b',');
     }
 }
 
@@ -146,6 +143,7 @@ impl<'a> Sentences<'a> {
         let word = &bytes[start..end];
         let chars = length(word, kinds);
         let gap = match self.start {
+            Some(_) if start == self.end + 1 => 1,
             Some(_) => length(&bytes[self.end..start], BEYOND),
             None => {
                 self.start = Some(start);
@@ -167,6 +165,10 @@ impl<'a> Sentences<'a> {
 
     /// Whether the first letter or digit of a word is upper case.
     fn capital(&self, start: usize, end: usize) -> bool {
+        let first = self.text.as_bytes()[start];
+        if first.is_ascii_alphanumeric() {
+            return first.is_ascii_uppercase();
+        }
         let table = Classes::get();
         self.text[start..end]
             .chars()
@@ -216,6 +218,7 @@ impl chunks::Words for Sentences<'_> {
             return;
         }
         let part = &self.text[start..end];
+        self.longest = self.longest.max(length(part.as_bytes(), kinds));
         let from = start;
         let mut ended = false; // behind a mark that needs no white space
         for (step, c) in part.char_indices() {

@@ -10,6 +10,8 @@
 //! Memory: about 60 bytes per token. One departure: datatrove joins the words of 5- to 10-grams without a
 //! space before it compares them, so `ab c` equals `a bc` there; here word limits count.
 
+use std::sync::OnceLock;
+
 const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15 | 2; // odd, and 3 modulo 4: M - 1 loses one bit
 const EMPTY: u32 = u32::MAX;
 
@@ -105,17 +107,15 @@ impl Ngrams {
             self.prefix.push(sum);
         }
         let mut power = MULTIPLIER;
-        self.seen.find(words);
-        self.positions.clear();
-        self.positions.extend(0..words.len() as u32);
-        self.tally();
-        self.entropy(words, &mut out);
+        self.words(words, &mut out);
         for n in 2..=10usize {
             if words.len() < n {
                 break;
             }
             power = power.wrapping_mul(MULTIPLIER);
-            self.candidates();
+            if n > 2 {
+                self.candidates();
+            }
             self.hash(n, power);
             self.seen.find(&self.hashes);
             let (best, count) = self.tally();
@@ -129,15 +129,34 @@ impl Ngrams {
         out
     }
 
-    fn entropy(&self, words: &[u64], out: &mut Repetition) {
+    /// Count the words; the positions of 2-grams that may repeat are those of two repeated items.
+    fn words(&mut self, words: &[u64], out: &mut Repetition) {
+        self.seen.find(words);
+        let first = &self.seen.first;
+        self.counts.clear();
+        self.counts.resize(words.len(), 0);
+        for &first in first {
+            self.counts[first as usize] += 1;
+        }
+        let logs = weighted_logs();
         for (&count, &word) in self.counts.iter().zip(words) {
             if count > 0 && word & WORD != 0 {
                 out.words += u64::from(count);
                 out.distinct += 1;
-                if count > 1 {
-                    out.weighted_logs += f64::from(count) * f64::from(count).log2();
-                }
+                out.weighted_logs += match logs.get(count as usize) {
+                    Some(log) => *log,
+                    None => weighted_log(count),
+                };
             }
+        }
+        self.positions.clear();
+        let mut before = false;
+        for (item, &first) in first.iter().enumerate() {
+            let repeated = self.counts[first as usize] > 1;
+            if before && repeated {
+                self.positions.push(item as u32 - 1);
+            }
+            before = repeated;
         }
     }
 
@@ -202,6 +221,16 @@ impl Ngrams {
         }
         sum
     }
+}
+
+fn weighted_log(count: u32) -> f64 {
+    f64::from(count) * f64::from(count).log2()
+}
+
+/// c log2 c of small counts.
+fn weighted_logs() -> &'static [f64; 256] {
+    static LOGS: OnceLock<[f64; 256]> = OnceLock::new();
+    LOGS.get_or_init(|| std::array::from_fn(|count| weighted_log(count.max(1) as u32)))
 }
 
 #[cfg(test)]

@@ -303,7 +303,12 @@ impl<'a> Masker<'a> {
     /// End of the word whose next character is at `at`, of its first part without digits if they end it.
     fn word_end(&self, mut at: usize, end: usize, digits: bool) -> usize {
         let mut alphabetic = true;
+        let bytes = &self.text.as_bytes()[..end];
         while at < end {
+            if bytes[at].is_ascii_alphabetic() {
+                (alphabetic, at) = (true, at + 1);
+                continue;
+            }
             let here = self.peek(at, end);
             let joins = alphabetic
                 && matches!(here.c, '\'' | '’' | '-')
