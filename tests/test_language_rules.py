@@ -161,7 +161,9 @@ def test_shipped_thresholds_are_for_languages_that_there_are() -> None:
     assert shipped_thresholds() == ("lid176",)
     for name in shipped_thresholds():
         assert set(load_thresholds(name).languages) <= set(load_scripts().languages)
-    assert load_thresholds("lid176").of("no", None) > load_thresholds("lid176").of("de", None)
+    shipped = load_thresholds("lid176")
+    assert shipped.of("hr", None) < shipped.of("de", "Latn") == 0.65
+    assert shipped.of("chr", "Cher") == shipped.default
 
 
 @pytest.mark.parametrize(
