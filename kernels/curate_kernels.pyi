@@ -22,12 +22,23 @@ def normalize(texts: pa.Array) -> pa.Array:
 def signals(texts: pa.Array) -> pa.RecordBatch:
     """One row per text, one typed column per signal (names and definitions in `signal_names`).
 
-    Null rows for null texts; an empty text has 0 in every ratio and mean. ValueError for a text of 4 GiB
-    or more.
+    Null rows for null texts; an empty text has 0 in every ratio and mean. All are numbers but `script`,
+    a string. ValueError for a text of 4 GiB or more.
     """
 
 def signal_names() -> dict[str, str]:
     """Signal name to its one-line definition, in column order."""
+
+def skeletons(texts: pa.Array) -> pa.Array:
+    """The skeleton of each text (`large_string`), which `skeleton_hash` is the hash of; nulls stay null.
+
+    Numbers, names, quotations and addresses are `<num>`, `<name>`, `<quote>`, `<url>`, `<mail>`; white space
+    is folded and a line like the one before it left out. `docs/text-signals.md` has the definition.
+    """
+
+def skeleton_lines(texts: pa.Array, *, min_kept: int = 16) -> pa.Array:
+    """XXH3-64 (`list<uint64>`) of each line of each skeleton, in order, that has at least `min_kept` bytes
+    outside of placeholders: what pages of one site share where their whole skeletons differ."""
 
 def text_hash(texts: pa.Array) -> pa.Array:
     """XXH3-128 of each text's bytes, as `fixed_size_binary(16)`, big-endian."""

@@ -60,6 +60,7 @@ def test_thresholds_of_gopher_are_those_of_datatrove() -> None:
         ("rulez: []\nrules: []\n", 4, "unknown key 'rulez'; did you mean 'rules'"),
         ("scope: {language: [en]}\nrules: []\n", 4, "unknown key 'language'; did you mean 'languages'"),
         ("rules:\n- signal: wrod_count\n  min: 1\n", 5, "no signal 'wrod_count'; did you mean 'word_count'"),
+        ("rules:\n- {signal: script, min: 1}\n", 5, "the signal script is text"),
         ("rules:\n- signal: chars\n  min: '50'\n", 6, "rules.0.min: input should be a valid number"),
         ("rules:\n- signal: chars\n  max: 262,144\n", 6, "rules.0.max: input should be a valid number"),
         ("rules:\n- signal: chars\n  max: .nan\n", 6, "finite"),

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from curate.stages.signals import WRITES, add_signals
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
-#: Ratios that are shares of a whole; the others (top n-grams, per-token rates) can exceed 1.
+#: Ratios that are shares of a whole; the others (top n-grams, per-token rates, compression) can exceed 1.
 SHARES = [
     name
     for name in curate_kernels.signal_names()
-    if name.endswith("_ratio") and not name.startswith(("top_", "newline_", "hash_", "ellipsis_ratio"))
+    if name.endswith("_ratio")
+    and not name.startswith(("top_", "newline_", "hash_", "ellipsis_ratio", "compression_"))
 ]
 
 
@@ -223,7 +224,10 @@ def test_signals_of_mathematics_by_hand() -> None:
 def test_an_empty_text_has_zero_everywhere_and_a_null_has_null() -> None:
     empty, null = curate_kernels.signals(texts("", None)).to_pylist()
     # Stripped and split, an empty text is one empty paragraph, as re.split has it.
-    assert {name: value for name, value in empty.items() if value} == {"paragraphs": 1}
+    assert {name: value for name, value in empty.items() if value} == {
+        "paragraphs": 1,
+        "script": "Zyyy",  # ISO 15924: undetermined
+    }
     assert set(null.values()) == {None}
 
 

@@ -237,12 +237,16 @@ def _load(path: Path) -> RuleSet:
         raise error(first["loc"], _explain(first["type"], first["loc"], first["msg"])) from None
     rules: list[Rule] = []
     signals = curate_kernels.signal_names()
+    schema = curate_kernels.signals(pa.array([], pa.large_string())).schema
+    texts = {field.name for field in schema if pa.types.is_string(field.type)}
     for index, row in enumerate(file.rules):
         place: Place = ("rules", index)
         if row.signal not in signals:
             raise error(
                 (*place, "signal"), f"there is no signal {row.signal!r}{_nearest(row.signal, signals)}"
             )
+        if row.signal in texts:
+            raise error((*place, "signal"), f"the signal {row.signal} is text: rules are bounds on numbers")
         if row.min is None and row.max is None:
             raise error(place, f"the rule on {row.signal} has neither min nor max")
         if row.min is not None and row.max is not None and row.min > row.max:

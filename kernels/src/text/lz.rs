@@ -3,8 +3,8 @@
 //! A greedy parse with one candidate per hash (4,096 slots of 2 bytes: the table stays in the first
 //! cache), counted as the LZ4 block format would store it: a match is at least 4 bytes, a sequence
 //! is a token, its literals and a 2-byte offset, lengths from 15 and 19 on spill into bytes of 255.
-//! The search looks at every other byte, after 64 misses at every third, and so on; a match found is
-//! extended to both sides. Of a text that is longer, the
+//! The search looks at every other byte and remembers all, after 64 misses at every third, and so on; a
+//! match is extended to both sides. Of a text that is longer, the
 //! first 65,536 bytes speak for all of it, so the cost is bounded: 1.5 to 2.5 ns per byte of them.
 
 const SAMPLE: usize = 1 << 16;
@@ -57,6 +57,8 @@ fn block_size(bytes: &[u8], positions: &mut [u16; SLOTS]) -> usize {
         while at <= last {
             let value = four(bytes, at);
             let candidate = std::mem::replace(&mut positions[slot(value)], at as u16) as usize;
+            // The byte passed over is entered too, or copies at an odd distance would be missed.
+            positions[slot(four(bytes, at + 1))] = at as u16 + 1;
             if candidate >= at || four(bytes, candidate) != value {
                 at += misses / 64;
                 misses += 1;

@@ -1,4 +1,4 @@
-//! One pass over the text: normal form and signals.
+//! What is measured of a text, and its normal form.
 
 use std::sync::Arc;
 
@@ -108,9 +108,22 @@ fn skeletons<'py>(py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<Bound<
     to_python(py, &out)
 }
 
+#[pyfunction]
+#[pyo3(signature = (texts, *, min_kept = 16))]
+fn skeleton_lines<'py>(
+    py: Python<'py>,
+    texts: &Bound<'py, PyAny>,
+    min_kept: usize,
+) -> PyResult<Bound<'py, PyAny>> {
+    let texts = large_strings(texts)?;
+    let out = py.detach(|| skeleton::line_hashes(&texts, min_kept));
+    to_python(py, &out)
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(normalize_texts, module)?)?;
     module.add_function(wrap_pyfunction!(text_signals, module)?)?;
     module.add_function(wrap_pyfunction!(signal_names, module)?)?;
-    module.add_function(wrap_pyfunction!(skeletons, module)?)
+    module.add_function(wrap_pyfunction!(skeletons, module)?)?;
+    module.add_function(wrap_pyfunction!(skeleton_lines, module)?)
 }

@@ -24,7 +24,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::LargeStringBuilder;
+use arrow_array::builder::{LargeStringBuilder, ListBuilder, UInt64Builder};
 use arrow_array::{ArrayRef, LargeStringArray};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -95,6 +95,40 @@ pub fn column(texts: &LargeStringArray) -> ArrayRef {
         }));
     }
     Arc::new(out.finish())
+}
+
+/// XXH3-64 of each line of each text's skeleton with at least `min_kept` bytes outside of placeholders.
+pub fn line_hashes(texts: &LargeStringArray, min_kept: usize) -> ArrayRef {
+    let mut scratch = SkeletonScratch::default();
+    let mut out = ListBuilder::new(UInt64Builder::new());
+    for text in texts {
+        if let Some(text) = text {
+            let mut masker = Masker::new(text, &mut scratch);
+            words(text, &mut masker);
+            masker.finish();
+            for line in scratch.out.split(|&b| b == b'\n') {
+                if line.len() - masked(line) >= min_kept.max(1) {
+                    out.values().append_value(xxh3_64(line));
+                }
+            }
+        }
+        out.append(text.is_some());
+    }
+    Arc::new(out.finish())
+}
+
+/// Bytes of a line that are placeholders, or look like them.
+fn masked(line: &[u8]) -> usize {
+    let (mut at, mut sum) = (0, 0);
+    while let Some(step) = line[at..].iter().position(|&b| b == b'<') {
+        at += step;
+        let found = PLACEHOLDERS
+            .iter()
+            .find(|placeholder| line[at..].starts_with(placeholder.as_bytes()));
+        sum += found.map_or(0, |placeholder| placeholder.len());
+        at += found.map_or(1, |placeholder| placeholder.len());
+    }
+    sum
 }
 
 /// Writes the skeleton as words come in.
