@@ -5,7 +5,8 @@
 //! or, at the end of the text, the one before. What is counted are bytes of words from their first letter
 //! to their last. A paragraph whose best score is below `unsure` is undecided: `und`.
 //!
-//! Judging paragraphs costs about 10 % on top of the whole text (lid.176).
+//! Paragraphs cost 2 to 15 % on top of the whole text (lid.176): a second sum, and a walk through the labels
+//! each. A model of 2,000 labels under a softmax of 256 dimensions takes 0.1 ms or so for each walk.
 
 use std::borrow::Cow;
 
@@ -14,8 +15,8 @@ use super::clean::Split;
 use super::features::Words;
 use super::hidden::Hidden;
 
-/// Below this many bytes of letters a paragraph is not judged: of those of 50 to 60 bytes 94.7 % get the right
-/// label, of 20 to 30 86 %, and longer ones hardly more (96.5 %; gnome-user-docs in 40 languages).
+/// Below this many bytes of letters a paragraph is not judged: of those of 20 to 30 bytes 86 % get the right
+/// label, of 50 to 60 94 %, of more than 100 96.5 % (gnome-user-docs in 41 locales).
 const SHORT: usize = 50;
 /// A line end is the end of a paragraph from here on: three lines of wrapped text, or a line of a text
 /// that has no blank lines.
