@@ -11,8 +11,10 @@ import curate_kernels
 import duckdb
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 from run_fixture import run_mixture
 
+from curate.cli import main
 from curate.document import Record, batches
 from curate.stages import SourceContext, language_rules, run_stages
 from curate.stages.language_data import (
@@ -269,3 +271,21 @@ def test_another_model_runs_the_units_again_and_the_same_does_not(tmp_path: Path
     assert run_mixture(file, run) == {}
     shutil.copy(FIXTURES / "models" / "ova.ftz", model)
     assert run_mixture(file, run)["curate"] == ["texts-0000"]
+
+
+def test_the_languages_of_a_mixed_page_can_be_asked_for_and_are_explained(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    page = f"{prose('de-wald')}\n\n{prose('en-bees')}"
+    (tmp_path / "data" / "mixed.txt").write_text(page, "utf-8")
+    shutil.copy(FIXTURES / "prose" / "ru-les.txt", tmp_path / "data")
+    run = tmp_path / "run"
+    run_mixture(mixture(tmp_path, ""), run)
+    statement = f"""
+        SELECT locator, languages[2].language, round(languages[1].share + languages[2].share, 3)
+        FROM '{run}/manifest/documents/*.parquet' WHERE languages[2].share > 0.3
+    """
+    ((locator, second, total),) = duckdb.sql(statement).fetchall()
+    assert (locator.rsplit("/", 1)[-1], total) == ("mixed.txt", 1)
+    assert second in ("de", "en")
+    told = CliRunner().invoke(main, ["explain", str(run), locator], catch_exceptions=False)
+    assert re.search(r"paragraphs\s+(de|en) \d+%, (de|en) \d+%", told.output), told.output

@@ -113,7 +113,8 @@ def _elsewhere(rows: pa.RecordBatch, signals: pa.RecordBatch, known: Scripts) ->
             shares = [signals[column].fill_null(0.0).to_numpy(zero_copy_only=False) for column in columns]
             elsewhere |= mask & (np.sum(shares, axis=0) < known.min_share)
     lettered = pc.fill_null(pc.not_equal(signals["script"].cast(pa.string()), NO_SCRIPT), False)
-    return elsewhere & lettered.to_numpy(zero_copy_only=False)
+    elsewhere &= lettered.to_numpy(zero_copy_only=False)
+    return elsewhere
 
 
 def _among(names: pa.Array, wanted: tuple[str, ...]) -> Mask:
