@@ -28,6 +28,7 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         from curate.executors.local import WorkerDied
         from curate.run_directory import RunError
+        from curate.stages.language_data import LanguageError
         from curate.stages.rules import RuleError
 
         try:
@@ -36,6 +37,7 @@ class _Commands(click.Group):
             MixtureError,
             RunError,
             RuleError,
+            LanguageError,
             StorageError,
             WorkerDied,
             ImportError,

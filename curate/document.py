@@ -33,6 +33,9 @@ RAW = pa.schema(
     ]
 )
 
+#: The languages of a document's paragraphs, each with its share of the bytes, the largest first.
+LANGUAGES = pa.list_(pa.struct([pa.field("language", pa.string()), pa.field("share", pa.float32())]))
+
 #: A kept document, as `documents/*.parquet` holds it.
 DOCUMENTS = pa.schema(
     [
@@ -77,6 +80,9 @@ def ledger_schema(signals: pa.DataType) -> pa.Schema:
             pa.field("domain", pa.string(), nullable=False),
             pa.field("language", pa.string()),
             pa.field("language_score", pa.float32()),
+            pa.field("language_script", pa.string()),  # as the model's label names it; lid.176's do not
+            pa.field("languages", LANGUAGES),
+            pa.field("language_purity", pa.float32()),  # share of `language` in `languages`
             pa.field("date", pa.string()),
             pa.field("charset", pa.string()),
             pa.field("bytes", pa.int64(), nullable=False),

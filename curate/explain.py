@@ -90,6 +90,9 @@ def show(console: Console, story: Story, rule_sets: tuple[RuleSet, ...]) -> None
     if row.get("language") is not None:
         score = row["language_score"]
         facts.add_row("language", f"{row['language']}" + ("" if score is None else f" ({score:.3f})"))
+    if len(languages := row.get("languages") or []) > 1:
+        shares = (f"{item['language']} {item['share']:.0%}" for item in languages)
+        facts.add_row("paragraphs", ", ".join(shares))
     facts.add_row(
         "read",
         f"{row['bytes']:,} bytes"

@@ -114,11 +114,27 @@ class LanguageModel:
     @property
     def labels(self) -> list[str]:
         """Labels in the model's order, without their `__label__` prefix."""
-    def predict(self, texts: pa.Array) -> tuple[pa.Array, pa.Array]:
+    def predict(self, texts: pa.Array, *, clean: bool = False) -> tuple[pa.Array, pa.Array]:
         """Top label without its `__label__` prefix (dictionary<int32, string>) and score (float32).
 
-        The whole text counts, line ends as spaces. Both are null for a null text and for one without any
-        known feature but the end of line. A score can exceed 1 by 1e-5, as in the reference.
+        The whole text counts, line ends as spaces; with `clean`, words without addresses, ASCII marks and
+        digits at their ends, and capitals. Both are null for a null text and for one without any known
+        feature but the end of line. A score can exceed 1 by 1e-5, as in the reference.
+        """
+    def identify(
+        self,
+        texts: pa.Array,
+        *,
+        clean: bool = True,
+        names: list[str] | None = None,
+        unsure: float = 0.4,
+    ) -> pa.RecordBatch:
+        """`label` and `score` as `predict` gives them, and `languages` of the paragraphs, in one pass.
+
+        `languages` is list<struct<language: string, share: float32>>, the largest share first: shares of the
+        bytes of words, empty where there are none, null for a null text. `names` are what to call each
+        label there (labels of one name are one language); `und` is what scores below `unsure`.
+        `ValueError` where there are not as many names as labels.
         """
 
 # fim.rs

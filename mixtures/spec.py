@@ -23,6 +23,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -161,10 +162,20 @@ def _kind_complaint(kinds: list[str], keys: list[str]) -> Complaint:
 
 
 class LanguageFilter(BaseModel):
-    """Keep documents whose language is identified with at least `min_score`, and is allowed."""
+    """How the languages of documents are told, and what is asked of them.
+
+    `model` is a fastText model by path or URL, lid.176 by default. Each document's score has to reach
+    `min_score` and, with `thresholds` (a name or a path), that of its language; `min_share` is the least
+    share of its language among its paragraphs; `scripts` asks for letters that its language is written in.
+    """
 
     model_config = CLOSED
+    model: Text | None = None
+    clean: bool = True
+    thresholds: Text | None = None
+    scripts: bool = False
     min_score: Share = 0.0
+    min_share: Share = 0.0
     allow: Names | None = None
     deny: Names = ()
 
@@ -174,6 +185,15 @@ class LanguageFilter(BaseModel):
         if both:
             raise contradictions((("deny",), f"both allowed and denied: {', '.join(both)}"))
         return self
+
+    def filled(self, defaults: LanguageFilter | None) -> Self:
+        """With the keys of `defaults` that it leaves out; `allow` and `deny` go together."""
+        if defaults is None:
+            return self
+        own = self.model_fields_set
+        together = {"allow", "deny"} if own & {"allow", "deny"} else set()
+        keys = defaults.model_fields_set - own - together
+        return self.model_copy(update={key: getattr(defaults, key) for key in keys})
 
 
 class Source(BaseModel):
@@ -187,6 +207,11 @@ class Source(BaseModel):
     language: LanguageFilter | None = None
     fim: Share | None = None
     optional: bool = False
+
+    def filled(self, name: str, language: LanguageFilter | None) -> Self:
+        """With what it leaves out: its name as its domain, and the mixture's language keys, if it has any."""
+        own = self.language and self.language.filled(language)
+        return self.model_copy(update={"domain": self.domain or name, "language": own})
 
     @field_validator("rules", "lines")
     @classmethod
@@ -334,6 +359,7 @@ class Mixture(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=1 << 64)] = 0
     data: Text = "data"
     tokenizer: TokenizerSpec = TokenizerSpec()
+    language: LanguageFilter | None = None  # what the sources' own `language` leaves out
     sources: Annotated[dict[Name, Source], Field(min_length=1)]
     limits: Limits = Limits()
     dedup: Dedup = Dedup()
@@ -343,8 +369,9 @@ class Mixture(BaseModel):
 
     @field_validator("sources")
     @classmethod
-    def _domain_is_the_name(cls, sources: dict[str, Source]) -> dict[str, Source]:
-        return {n: s if s.domain else s.model_copy(update={"domain": n}) for n, s in sources.items()}
+    def _sources_are_filled(cls, sources: dict[str, Source], info: ValidationInfo) -> dict[str, Source]:
+        defaults = info.data.get("language")
+        return {name: source.filled(name, defaults) for name, source in sources.items()}
 
     @property
     def domains(self) -> tuple[str, ...]:

@@ -160,9 +160,12 @@ def test_a_result_does_not_depend_on_the_batch(lid: LanguageModel) -> None:
 
 
 def test_identify_names_languages() -> None:
-    labels, scores = language.identify(strings([GOLDEN[0][0], None]))
-    assert (labels.type, scores.type) == (pa.string(), pa.float32())
-    assert labels.to_pylist() == [GOLDEN[0][1], None]
+    found = language.identify(strings([GOLDEN[0][0], None, "", "😀"]))
+    assert (found.language.type, found.score.type) == (pa.string(), pa.float32())
+    assert found.language.to_pylist() == [GOLDEN[0][1], "und", "und", "und"]
+    assert found.score.to_pylist()[1:] == [0, 0, 0]
+    assert found.languages.to_pylist()[0] == [{"language": "en", "share": 1.0}]
+    assert found.languages.to_pylist()[1:3] == [[], []]
 
 
 def test_another_model_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from curate.phases import Phase, Result
 from curate.run_directory import Record, Run, RunError, Unit
 from curate.sources import Fields, ReadOptions, read_split
 from curate.sources.splits import Split, plan_splits
-from curate.stages import SourceContext, run_stages
+from curate.stages import SourceContext, language_rules, run_stages
 from curate.stages.rules import fingerprint, load_rules
 from mixtures.spec import Mixture
 
@@ -60,8 +60,14 @@ def plan(run: Run) -> list[Unit]:
                 "fetch the data (make data), point CURATE_DATA at it, or mark the source `optional: true`"
             )
         rules = fingerprint(load_rules(source.rules))
+        language = language_rules.plan(source.language) if splits else None
         for number, split in enumerate(splits):
-            payload = {"split": split, "rules": rules, "source": source.model_dump(mode="json")}
+            payload = {
+                "split": split,
+                "rules": rules,
+                "language": language,
+                "source": source.model_dump(mode="json"),
+            }
             inputs = tuple(zip(split.files, split.stamps, strict=True))
             units.append(Unit(f"{name}-{number:04d}", payload, inputs, split.bytes))
     return units
@@ -76,7 +82,9 @@ def absent_sources(run: Run) -> list[str]:
 def work(run: Run, unit: Unit) -> Result:
     split: Split = unit.payload["split"]
     source = run.mixture.sources[split.source]
-    context = SourceContext(split.source, source, load_rules(source.rules))
+    wanted = source.language
+    language = None if wanted is None else language_rules.load(wanted, unit.payload["language"]["model"])
+    context = SourceContext(split.source, source, load_rules(source.rules), language)
     fields = Fields(text=source.read.text, url=source.read.url or Fields.url, id=source.read.id or Fields.id)
     options = ReadOptions(fields=fields, document_bytes=run.mixture.limits.document_bytes)
     near = run.mixture.dedup.near

@@ -16,13 +16,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.document import LANGUAGES
+from curate.stages import language_rules
 from curate.stages.edits import apply_found, edits_by_document
-from curate.stages.language import identify
+from curate.stages.language_rules import LanguageRules
 from curate.stages.rules import RuleSet, apply_rules
 from mixtures.spec import Source
 
 #: The language of a source whose text is not prose (ISO 639: no linguistic content).
 NO_LANGUAGE = "zxx"
+
+
+LANGUAGE_COLUMNS = ("language", "language_score", "language_script", "languages", "language_purity")
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class SourceContext:
     name: str
     source: Source
     rule_sets: tuple[RuleSet, ...]
+    language: LanguageRules | None = None  # of the source's filter; read where it is not given
 
 
 @dataclass(frozen=True)
@@ -54,11 +60,29 @@ def _domain(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array
 
 
 def _language(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
-    if context.source.language is None:
-        score = pa.nulls(len(batch), pa.float32())
-        return {"language": pa.repeat(pa.scalar(NO_LANGUAGE), len(batch)), "language_score": score}
-    language, score = identify(batch["text"])
-    return {"language": pc.fill_null(language, "und"), "language_score": pc.fill_null(score, 0.0)}
+    rules = _language_rules(context)
+    if rules is None:
+        rows = len(batch)
+        return {
+            "language": pa.repeat(pa.scalar(NO_LANGUAGE), rows),
+            "language_score": pa.nulls(rows, pa.float32()),
+            "language_script": pa.nulls(rows, pa.string()),
+            "languages": pa.repeat(pa.scalar([], LANGUAGES), rows),
+            "language_purity": pa.nulls(rows, pa.float32()),
+        }
+    found = rules.identify(batch["text"])
+    return {
+        "language": found.language,
+        "language_score": found.score,
+        "language_script": found.script,
+        "languages": found.languages.cast(LANGUAGES),
+        "language_purity": found.purity,
+    }
+
+
+def _language_rules(context: SourceContext) -> LanguageRules | None:
+    wanted = context.source.language
+    return context.language or (None if wanted is None else language_rules.load(wanted))
 
 
 def _signals(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
@@ -81,10 +105,11 @@ def _decide(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array
         languages=batch["language"],
         formats=batch["format"],
     )
-    empty = pc.if_else(pc.equal(batch["text_bytes"], 0), "text.empty", pa.scalar(None, pa.string()))
-    built_in = pc.coalesce(_language_rule(batch, context), empty)
-    prefix = pa.ListArray.from_arrays(_list_offsets(pc.is_valid(built_in)), built_in.drop_null())
-    failed = _concat_lists(prefix, failed)
+    empty = pc.equal(batch["text_bytes"], 0)
+    names = pa.repeat(pa.scalar("text.empty"), pc.sum(empty).as_py() or 0)
+    failed = _concat_lists(pa.ListArray.from_arrays(_list_offsets(empty), names), failed)
+    if (rules := _language_rules(context)) is not None:
+        failed = _concat_lists(rules.failed(batch, signals), failed)
     dropped_by = pc.list_element(
         pc.if_else(pc.equal(pc.list_value_length(failed), 0), pa.scalar([None], failed.type), failed), 0
     )
@@ -94,22 +119,6 @@ def _decide(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array
         pc.if_else(pc.starts_with(dropped_by, "language."), "language", "rules"),
     )
     return {"failed_rules": failed, "dropped_by": dropped_by, "status": status}
-
-
-def _language_rule(batch: pa.RecordBatch, context: SourceContext) -> pa.Array:
-    wanted = context.source.language
-    if wanted is None:
-        return pa.nulls(len(batch), pa.string())
-    none = pa.scalar(None, pa.string())
-    rule = pc.if_else(pc.less(batch["language_score"], wanted.min_score), "language.min_score", none)
-    if wanted.allow is not None:
-        allowed = pc.is_in(batch["language"], pa.array(wanted.allow, pa.string()))
-        rule = pc.if_else(allowed, rule, "language.allow")
-    if wanted.deny:
-        rule = pc.if_else(
-            pc.is_in(batch["language"], pa.array(wanted.deny, pa.string())), "language.deny", rule
-        )
-    return rule
 
 
 def _list_offsets(present: pa.Array) -> pa.Array:
@@ -133,12 +142,12 @@ def _concat_lists(first: pa.ListArray, second: pa.ListArray) -> pa.ListArray:
 STAGES: tuple[Stage, ...] = (
     Stage("unicode", ("text",), ("text", "text_bytes"), _unicode),
     Stage("domain", (), ("domain",), _domain),
-    Stage("language", ("text",), ("language", "language_score"), _language),
+    Stage("language", ("text",), LANGUAGE_COLUMNS, _language),
     Stage("signals", ("text", "format"), ("signals", "line_edits"), _signals),
     Stage("edits", ("text", "line_edits"), ("text", "text_bytes", "edits"), _edits),
     Stage(
         "rules",
-        ("text_bytes", "signals", "language", "language_score", "format"),
+        ("text_bytes", "signals", "format", *LANGUAGE_COLUMNS),
         ("failed_rules", "dropped_by", "status"),
         _decide,
     ),

@@ -29,11 +29,6 @@ fn continues_a_character(byte: u8) -> bool {
     byte & 0xC0 == 0x80
 }
 
-/// What separates words: ASCII white space and NUL.
-pub fn separates(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0x0B | 0x0C | 0)
-}
-
 /// `value % divisor` for 32-bit numbers in two multiplications (Lemire et al. 2019, arXiv:1902.01961).
 struct Modulo {
     divisor: u32,
@@ -241,6 +236,10 @@ impl Features {
         }
     }
 
+    fn push_word_ngram(&self, hash: u64, push: &mut impl FnMut(u32)) {
+        self.push_bucket((hash % u64::from(self.modulo.divisor)) as u32, push);
+    }
+
     /// Push the rows of a word's n-grams; `marked` is the word between `<` and `>`.
     fn push_ngrams(&self, marked: &[u8], push: &mut impl FnMut(u32)) {
         for start in 0..marked.len() {
@@ -272,6 +271,7 @@ pub struct Words<'a> {
     features: &'a Features,
     marked: Vec<u8>,
     open: Vec<u64>, // hashes of the word n-grams that the next word continues
+    since: usize,   // words since the last mark
 }
 
 impl<'a> Words<'a> {
@@ -280,15 +280,23 @@ impl<'a> Words<'a> {
             features,
             marked: Vec::new(),
             open: Vec::new(),
+            since: 0,
         }
     }
 
     pub fn restart(&mut self) {
         self.open.clear();
+        self.since = 0;
     }
 
-    /// Push the rows of one word of a text.
-    pub fn push(&mut self, word: &[u8], push: &mut impl FnMut(u32)) {
+    /// What comes now is a new part of the text.
+    pub fn mark(&mut self) {
+        self.since = 0;
+    }
+
+    /// Push the rows of one word of a text, and whether they belong to the text only: a word n-gram that
+    /// began before the mark is none of the part's.
+    pub fn push(&mut self, word: &[u8], push: &mut impl FnMut(u32, bool)) {
         let features = self.features;
         let hash = fnv_of(word);
         let entry = features.find(word, hash);
@@ -296,7 +304,7 @@ impl<'a> Words<'a> {
             Some(entry) if entry >= features.words => return, // a label
             None if word.starts_with(LABEL_PREFIX) => return,
             _ if word == END_OF_LINE => return,
-            Some(entry) => push(entry),
+            Some(entry) => push(entry, false),
             None => {}
         }
         if features.max_n > 0 {
@@ -304,34 +312,46 @@ impl<'a> Words<'a> {
             self.marked.push(b'<');
             self.marked.extend_from_slice(word);
             self.marked.push(b'>');
-            features.push_ngrams(&self.marked, push);
+            features.push_ngrams(&self.marked, &mut |row| push(row, false));
         }
-        self.push_word_ngrams(hash, push);
+        if features.word_n > 1 {
+            let signed = signed(hash);
+            let before = self.open.len().saturating_sub(self.since);
+            for (index, open) in self.open.iter_mut().enumerate() {
+                *open = continued(*open, signed);
+                features.push_word_ngram(*open, &mut |row| push(row, index < before));
+            }
+            if self.open.len() + 1 == features.word_n {
+                self.open.remove(0);
+            }
+            self.open.push(signed);
+            self.since += 1;
+        }
     }
 
-    /// Push the rows of the end of the line.
-    pub fn push_end(&mut self, push: &mut impl FnMut(u32)) {
+    /// Push the rows of the end of the line: of the whole text, or of the part since the mark alone.
+    pub fn push_end(&self, part: bool, push: &mut impl FnMut(u32)) {
         if let Some(entry) = self.features.end_of_line {
             push(entry);
         }
-        self.push_word_ngrams(fnv_of(END_OF_LINE), push);
+        if self.features.word_n > 1 {
+            let signed = signed(fnv_of(END_OF_LINE));
+            let before = self.open.len().saturating_sub(self.since);
+            for open in &self.open[if part { before } else { 0 }..] {
+                self.features
+                    .push_word_ngram(continued(*open, signed), push);
+            }
+        }
     }
+}
 
-    fn push_word_ngrams(&mut self, hash: u32, push: &mut impl FnMut(u32)) {
-        if self.features.word_n < 2 {
-            return;
-        }
-        let signed = hash as i32 as u64; // sign-extended, as in the reference
-        for open in &mut self.open {
-            *open = open.wrapping_mul(116_049_371).wrapping_add(signed);
-            let bucket = *open % u64::from(self.features.modulo.divisor);
-            self.features.push_bucket(bucket as u32, push);
-        }
-        if self.open.len() + 1 == self.features.word_n {
-            self.open.remove(0);
-        }
-        self.open.push(signed);
-    }
+/// A word's hash as the reference takes it into word n-grams: sign-extended.
+fn signed(hash: u32) -> u64 {
+    hash as i32 as u64
+}
+
+fn continued(open: u64, signed: u64) -> u64 {
+    open.wrapping_mul(116_049_371).wrapping_add(signed)
 }
 
 #[cfg(test)]

@@ -133,7 +133,7 @@ impl Matrix {
         }
     }
 
-    fn add_row(&self, row: usize, into: &mut [f32]) {
+    pub fn add_row(&self, row: usize, into: &mut [f32]) {
         match self {
             Self::Dense { stride, values, .. } => {
                 let from = &values[row * stride..(row + 1) * stride];
@@ -172,6 +172,27 @@ impl Matrix {
                 }
             }
             *block = sum;
+        }
+    }
+
+    /// Add rows to two vectors of that length at once: the rows are read once.
+    pub fn add_rows_twice(&self, rows: &[u32], first: &mut [f32], second: &mut [f32]) {
+        let Self::Dense { stride, values, .. } = self else {
+            self.add_rows(rows, first);
+            return self.add_rows(rows, second);
+        };
+        let (first, _) = first.as_chunks_mut::<LANES>();
+        let (second, _) = second.as_chunks_mut::<LANES>();
+        for (index, (first, second)) in first.iter_mut().zip(second).enumerate() {
+            let mut sums = (*first, *second);
+            for &row in rows {
+                let start = row as usize * stride + index * LANES;
+                for (lane, value) in values[start..start + LANES].iter().enumerate() {
+                    sums.0[lane] += value;
+                    sums.1[lane] += value;
+                }
+            }
+            (*first, *second) = sums;
         }
     }
 
