@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.stages.language import identify
+from curate.stages import tags
 from curate.stages.rules import RuleSet, apply_rules
 from mixtures.spec import Source
 
@@ -48,6 +49,10 @@ def _unicode(batch: pa.RecordBatch, _: SourceContext) -> dict[str, pa.Array]:
 
 def _domain(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
     return {"domain": pa.repeat(pa.scalar(context.source.domain), len(batch))}
+
+
+def _tags(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
+    return tags.tag(batch["url"], context.source)
 
 
 def _language(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
@@ -124,6 +129,7 @@ def _concat_lists(first: pa.ListArray, second: pa.ListArray) -> pa.ListArray:
 STAGES: tuple[Stage, ...] = (
     Stage("unicode", ("text",), ("text", "text_bytes"), _unicode),
     Stage("domain", (), ("domain",), _domain),
+    Stage("tags", ("url",), tags.COLUMNS, _tags),
     Stage("language", ("text",), ("language", "language_score"), _language),
     Stage("signals", ("text",), ("signals",), _signals),
     Stage(

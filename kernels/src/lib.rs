@@ -14,6 +14,7 @@ mod layout;
 mod minhash;
 mod packing;
 mod permutation;
+mod preparation;
 mod text;
 
 #[pymodule]
@@ -24,6 +25,7 @@ fn curate_kernels(module: &Bound<'_, PyModule>) -> PyResult<()> {
     minhash::register(module)?;
     clusters::register(module)?;
     language::register(module)?;
+    preparation::register(module)?;
     packing::register(module)?;
     layout::register(module)?;
     permutation::register(module)?;

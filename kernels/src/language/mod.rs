@@ -9,19 +9,24 @@ mod features;
 mod loss;
 mod matrix;
 mod reader;
+mod scores;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array, ArrayRef, DictionaryArray, Float32Array, Int32Array, LargeStringArray, StringArray,
+    Array, ArrayRef, DictionaryArray, Float32Array, Int32Array, LargeStringArray, RecordBatch,
+    StringArray,
 };
+use arrow_pyarrow::ToPyArrow;
+use arrow_schema::{DataType, Field, Schema};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::arrow::{large_strings, to_python};
-use features::{Features, Shape, Words, separates};
+pub use features::{END_OF_LINE, LABEL_PREFIX, separates};
+use features::{Features, Shape, Words};
 use loss::Loss;
 use matrix::{LANES, Matrix};
 use reader::Reader;
@@ -235,6 +240,34 @@ impl LanguageModel {
         let (labels, scores): (ArrayRef, ArrayRef) =
             (Arc::new(labels), Arc::new(Float32Array::from(scores)));
         Ok((to_python(py, &labels)?, to_python(py, &scores)?))
+    }
+    #[pyo3(signature = (texts, labels=None))]
+    fn predict_proba<'py>(
+        &self,
+        py: Python<'py>,
+        texts: &Bound<'py, PyAny>,
+        labels: Option<Vec<String>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let texts = large_strings(texts)?;
+        let wanted = match labels {
+            None => (0..self.labels.len()).collect(),
+            Some(names) => self.label_indices(&names).map_err(|name| {
+                let known: Vec<_> = self.labels.iter().flatten().take(50).collect();
+                PyValueError::new_err(format!("no label {name:?}; known: {}", known.join(", ")))
+            })?,
+        };
+        let columns = py.detach(|| self.scores(&texts, &wanted));
+        let fields: Vec<Field> = wanted
+            .iter()
+            .map(|&label| Field::new(self.labels.value(label), DataType::Float32, true))
+            .collect();
+        let columns = columns
+            .into_iter()
+            .map(|column| Arc::new(Float32Array::from(column)) as ArrayRef)
+            .collect();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+            .map_err(|error| PyValueError::new_err(error.to_string()))?
+            .to_pyarrow(py)
     }
 }
 
