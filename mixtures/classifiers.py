@@ -141,7 +141,9 @@ def contradictions_of(
         for label, names in (classifier.train or {}).items():
             for index, source in enumerate(names):
                 if source not in sources:
-                    words = f"no source {marked_yaml.shown(source)}{suggestion(source, sources, 'the sources')}"
+                    words = (
+                        f"no source {marked_yaml.shown(source)}{suggestion(source, sources, 'the sources')}"
+                    )
                     yield ("classifiers", name, "train", label, index), words
         if (tag := classifier.learn) is not None:
             if tag in learned:

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.stages.language import identify
 from curate.stages import tags
+from curate.stages.language import identify
 from curate.stages.rules import RuleSet, apply_rules
 from mixtures.spec import Source
 
