@@ -52,6 +52,7 @@ class Training(BaseModel):
     model_config = CLOSED
     documents: Annotated[int, Field(ge=10, le=2_000_000)] = 5_000  # per label, at most
     document_bytes: Annotated[int, Field(ge=64, le=1 << 20)] = 8192  # of each, from its start
+    repeat_up_to: Annotated[int, Field(ge=1, le=1000)] = 100  # times, for labels rarer than the largest
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     dim: Annotated[int, Field(ge=1, le=1024)] = 32
     epochs: Annotated[int, Field(ge=1, le=1000)] = 5

@@ -54,6 +54,13 @@ def _inputs(command: Any) -> Any:
 @click.option("--documents", type=_DOCUMENTS, default=_DEFAULTS.documents, show_default=True)
 @click.option("--document-bytes", type=click.IntRange(64, 1 << 20), default=_DEFAULTS.document_bytes)
 @click.option(
+    "--repeat-up-to",
+    type=click.IntRange(1, 1000),
+    default=_DEFAULTS.repeat_up_to,
+    show_default=True,
+    help="How often a text of a rarer label is shown, so that labels weigh alike.",
+)
+@click.option(
     "--held-out",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=_DEFAULTS.held_out,

@@ -62,12 +62,12 @@ def measure(labels: Sequence[str], truth: Any, scores: Any, positive: str | None
         hits = int((is_it & said).sum())
         precision = hits / int(said.sum()) if said.any() else None
         recall = hits / int(is_it.sum()) if is_it.any() else None
-        both = None if precision is None or recall is None else precision + recall
+        either = int(said.sum()) + int(is_it.sum())
         by_label[label] = {
             "documents": int(is_it.sum()),
             "precision": _rounded(precision),
             "recall": _rounded(recall),
-            "f1": _rounded(None if both is None else 2 * precision * recall / both if both else 0.0),  # type: ignore[operator]
+            "f1": _rounded(2 * hits / either if either else None),
             "auc": _rounded(auc(known[:, index], is_it)),
         }
     if positive is not None:

@@ -55,8 +55,11 @@ def train(
     lines, truth = lines.filter(told), truth[told.to_numpy(zero_copy_only=False)]
     labels = sorted(set(sample.labels))
     _require(name, labels, truth, positive)
-    prefix = pa.array([f"__label__{label} " for label in truth], pa.large_string())
-    data = pc.binary_join_element_wise(prefix, lines, pa.scalar("\n", pa.large_string()), "")
+    order = _balanced(truth, settings.repeat_up_to)
+    prefix = pa.array([f"__label__{label} " for label in labels], pa.large_string())
+    prefix = prefix.take(pa.array([labels.index(label) for label in truth[order]], pa.int64()))
+    newline, empty = (pa.scalar(text, pa.large_string()) for text in ("\n", ""))
+    data = pc.binary_join_element_wise(prefix, lines.take(pa.array(order)), newline, empty)
     with tempfile.TemporaryDirectory(prefix="curate-") as folder:
         path = Path(folder) / "train.txt"
         fingerprint = _write(path, data)
@@ -99,6 +102,21 @@ def _require(name: str, labels: list[str], truth: Any, positive: str | None) -> 
             f"classifier {name!r}: no text with words to train on for {', '.join(missing)} (all are empty or "
             "held out); give more documents"
         )
+
+
+def _balanced(truth: Any, repeat_up_to: int) -> Any:
+    """The order of training, as indices: texts of rarer labels come up to so many times, evenly spread.
+
+    Repeated, a label has at most as many lines as the most frequent one.
+    """
+    labels, counts = np.unique(truth.astype(str), return_counts=True)
+    places, indices = [], []
+    for label, count in zip(labels, counts, strict=True):
+        times = min(repeat_up_to, int(counts.max()) // int(count))
+        mine = np.flatnonzero(truth == label)
+        indices.append(np.tile(mine, times))
+        places.append((np.arange(count * times) + 0.5) / (count * times))
+    return np.concatenate(indices)[np.argsort(np.concatenate(places), kind="stable")]
 
 
 def _write(path: Path, lines: pa.Array) -> str:
