@@ -3,7 +3,7 @@ arXiv:2412.02595 §3).
 
 A document's percentile is the share of its language's bytes in documents with a lower score; a bucket is a
 twentieth of that, so bucket 19 holds at most the best 5 % of the bytes and equal scores share a bucket.
-Scores are told apart to 0.1 % of p or 1 - p, whichever is smaller: at most 36,000 bins per language and
+Scores are told apart to 0.1 % of p or 1 - p, whichever is smaller: about 40,000 bins per language and
 classifier whatever the number of documents, and cut points for every thousandth.
 """
 

@@ -71,16 +71,18 @@ def _batches(item: Labelled) -> Iterator[tuple[pa.Array, pa.Array]]:
 
 
 def _columns(url: str, item: Labelled, table: pa.Table) -> Iterator[tuple[pa.Array, pa.Array]]:
-    wanted = [item.text] if item.label is not None else [item.text, item.label_column]
-    for name in wanted:
-        if name not in table.column_names:
-            hint = suggestion(name, table.column_names, "its columns")
-            raise ClassifierError(f"{url}: no column {name!r}{hint}")
+    _require(url, item, table.column_names)
     texts = table[item.text].cast(pa.large_string()).combine_chunks()
     if item.label is not None:
         yield texts, pa.repeat(pa.scalar(item.label), len(texts))
     else:
         yield texts, table[item.label_column].cast(pa.string()).combine_chunks()
+
+
+def _require(url: str, item: Labelled, columns: list[str]) -> None:
+    for name in [item.text] if item.label is not None else [item.text, item.label_column]:
+        if name not in columns:
+            raise ClassifierError(f"{url}: no column {name!r}{suggestion(name, columns, 'its columns')}")
 
 
 def _files(pattern: str) -> tuple[str | None, list[str]]:
@@ -117,7 +119,8 @@ def _tables(url: str, item: Labelled) -> Iterator[pa.Table]:
     with fs.open(path, "rb") as source:
         if plain.endswith(".parquet"):
             parquet = pq.ParquetFile(source)
-            names = [name for name in parquet.schema_arrow.names if name in kept] or None
+            _require(url, item, parquet.schema_arrow.names)
+            names = [name for name in parquet.schema_arrow.names if name in kept]
             for group in range(parquet.metadata.num_row_groups):
                 yield parquet.read_row_group(group, columns=names)
             return

@@ -152,4 +152,8 @@ def _fit(path: Path, settings: Training, seed: int, name: str, into: Path) -> No
             f"classifier {name!r}: fastText cannot train on this ({error}); try a smaller min_count or "
             "learning rate, or more documents"
         ) from error
+    if not set(model.words) - {"</s>"}:
+        raise ClassifierError(
+            f"classifier {name!r}: no word comes {settings.min_count:,} times; try a smaller min_count"
+        )
     model.save_model(str(into))
