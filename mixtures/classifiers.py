@@ -74,6 +74,7 @@ class Classifier(BaseModel):
     preprocess: Preset = "dclm"
     languages: _Names | None = None  # others get no score; of all languages without it
     min_score: Annotated[float, Field(ge=0, le=1)] | None = None  # of a tag; 0.5 where not given
+    min_documents: Annotated[int, Field(ge=1)] | None = None  # of a value of a tag; 50 where not given
     pool_below: Annotated[int, Field(ge=1)] | None = None  # documents; 1,000 where not given
     training: Training | None = None
 
@@ -96,6 +97,11 @@ class Classifier(BaseModel):
     def settings(self) -> Training:
         return self.training or Training()
 
+    @property
+    def reads_bytes(self) -> int | None:
+        """How much of a text it reads: as much as in training; a model from elsewhere reads it whole."""
+        return None if self.model is not None else self.settings.document_bytes
+
     @model_validator(mode="after")
     def _is_of_one_kind(self) -> Self:
         given = [name for name in ("train", "model", "learn") if getattr(self, name) is not None]
@@ -106,9 +112,9 @@ class Classifier(BaseModel):
         allowed = {
             "train": {"label", "languages", "pool_below", "training"},
             "model": {"label", "languages", "pool_below"},
-            "learn": {"languages", "min_score", "training"},
+            "learn": {"languages", "min_documents", "min_score", "training"},
         }[given[0]]
-        for name in ("label", "languages", "min_score", "pool_below", "training"):
+        for name in ("label", "languages", "min_documents", "min_score", "pool_below", "training"):
             if getattr(self, name) is not None and name not in allowed:
                 found.append(((name,), f"means nothing beside '{given[0]}'; leave it out"))
         if self.model is not None and self.label is None:

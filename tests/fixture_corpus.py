@@ -325,7 +325,10 @@ classifiers:
     languages: [en, zxx]
     pool_below: 8
     training: {{dim: 8, buckets: 1000, min_count: 1, epochs: 20, learning_rate: 1.0, held_out: 0.2}}
-  topic: {{learn: topic, training: {{dim: 8, buckets: 1000, min_count: 1, learning_rate: 1.0}}}}
+  topic:
+    learn: topic
+    min_documents: 1
+    training: {{dim: 8, buckets: 1000, min_count: 1, learning_rate: 1.0}}
 limits: {{document_bytes: 1Mi, split_bytes: 8Ki, quarantine_share: {quarantine_share}}}
 dedup: {{exact: true, near: {{preset: fineweb, jaccard: 0.75}}}}
 mixture:

@@ -153,9 +153,9 @@ def evaluate(
 ) -> None:
     """Measure MODEL on labelled texts: precision, recall, F1, AUC, calibration, confusion.
 
-    How the texts are prepared and which label is the score come from the card beside the model. All documents
-    count (up to --documents a label), also such as the model was trained on: its card has the held-out
-    figures.
+    How the texts are prepared, how much of each is read and which label is the score come from the card
+    beside the model. All documents count (up to --documents a label), also such as the model was trained on:
+    its card has the held-out figures.
     """
     import numpy as np
 
@@ -173,7 +173,8 @@ def evaluate(
     score_of: str | None = label or (card["label"] if card else None)
     if score_of is not None:
         score_of = check_label(str(model), loaded, score_of)
-    sampler = Sampler(Training(documents=documents, document_bytes=1 << 20), seed=seed, name="cli")
+    read = card["reads_bytes"] if card else 1 << 20
+    sampler = Sampler(Training(documents=documents, document_bytes=read), seed=seed, name="cli")
     feed(sampler, _labelled(inputs, positive, negative, of, text, label_column))
     sample = sampler.sample()
     if not len(sample.texts):

@@ -26,6 +26,12 @@ class Sample:
     labels: Any  # numpy array of str
     held_out: Any  # numpy array of bool
 
+    def of_labels_from(self, documents: int) -> Sample:
+        """The same without the labels that have fewer documents than that."""
+        names, counts = np.unique(self.labels.astype(str), return_counts=True)
+        mask = np.isin(self.labels.astype(str), names[counts >= documents])
+        return Sample(self.texts.filter(pa.array(mask)), self.labels[mask], self.held_out[mask])
+
     def side(self, held_out: bool) -> tuple[pa.Array, Any]:
         """Texts and labels of one side."""
         mask = self.held_out == held_out

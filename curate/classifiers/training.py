@@ -79,6 +79,7 @@ def train(
         "preprocess": {"name": preset, "version": PRESETS[preset][0], "does": PRESETS[preset][1]},
         "hyperparameters": settings.model_dump(mode="json"),
         "seed": seed,
+        "reads_bytes": settings.document_bytes,
         "data": {"fingerprint": fingerprint, "documents": len(lines)},
         "library": {"name": LIBRARY, "version": library_version()},
         "model": {"sha256": digest, "bytes": into.stat().st_size},

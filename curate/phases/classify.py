@@ -22,6 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import curate_kernels
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -40,6 +41,10 @@ from mixtures.spec import Mixture
 
 CUTS = "classifiers/cuts.parquet"
 MIN_SCORE = 0.5  # of a tag, where the mixture gives none
+MIN_DOCUMENTS = 50
+#: What a tag's model calls the documents that no rule tagged: it has to tell the known values from these
+#: too, so that not everything is forced into one of a few.
+OTHER = "other"
 
 
 def quality_classifiers(mixture: Mixture) -> dict[str, Classifier]:
@@ -82,10 +87,13 @@ def work_train(run: Run, unit: Unit) -> Result:
     for path, _ in unit.inputs:
         for label, hashes, texts in labelled(run.url(path), spec, sampler):
             sampler.add(label, hashes, texts)
+    sample = sampler.sample()
+    if spec.learn:
+        sample = sample.of_labels_from(MIN_DOCUMENTS if spec.min_documents is None else spec.min_documents)
     with tempfile.TemporaryDirectory(prefix="curate-") as folder:
         model = Path(folder) / "model.bin"
         card = training.train(
-            sampler.sample(),
+            sample,
             spec.settings,
             name=name,
             preset=spec.preprocess,
@@ -118,6 +126,8 @@ def labelled(url: str, spec: Classifier, sampler: Sampler) -> Iterator[tuple[str
             if not spec.learn:
                 index = pc.index_in(labels, pa.array(list(by_source), pa.string()))
                 labels = pa.array(list(by_source.values()), pa.string()).take(index)
+            if spec.learn:
+                labels = pc.fill_null(labels, OTHER)
             labels = pc.if_else(eligible(facts["language"].combine_chunks(), spec), labels, None)
             draws = sampler.draws(facts["text_hash"].combine_chunks()) if len(facts) else np.array([])
             wanted = {
@@ -220,8 +230,13 @@ def work_score(run: Run, unit: Unit) -> Result:
 
 def _scored(table: pa.Table, spec: Classifier, model: Any) -> pa.Array:
     mask = eligible(table["language"].combine_chunks(), spec)
+    return spread(scoring.score(model, _texts(table, spec, mask), spec.preprocess, spec.positive), mask)
+
+
+def _texts(table: pa.Table, spec: Classifier, mask: pa.Array) -> pa.Array:
+    """The texts that a classifier is shown, as long as those that it was trained on."""
     texts = table["text"].combine_chunks().filter(mask)
-    return spread(scoring.score(model, texts, spec.preprocess, spec.positive), mask)
+    return texts if spec.reads_bytes is None else curate_kernels.shorten(texts, spec.reads_bytes)
 
 
 def _tagged(table: pa.Table, spec: Classifier, model: Any) -> dict[str, pa.Array]:
@@ -229,9 +244,10 @@ def _tagged(table: pa.Table, spec: Classifier, model: Any) -> dict[str, pa.Array
     tag = spec.learn
     value, rule = (table[f"{tag}{part}"].combine_chunks() for part in ("", "_rule"))
     mask = pc.and_(eligible(table["language"].combine_chunks(), spec), pc.is_null(value))
-    label, score = scoring.best(model, table["text"].combine_chunks().filter(mask), spec.preprocess)
+    label, score = scoring.best(model, _texts(table, spec, mask), spec.preprocess)
     least = MIN_SCORE if spec.min_score is None else spec.min_score
-    sure = pc.fill_null(pc.greater_equal(score, pa.scalar(least, pa.float32())), False)
+    sure = pc.greater_equal(score, pa.scalar(least, pa.float32()))
+    sure = pc.fill_null(pc.and_(sure, pc.not_equal(label, OTHER)), False)
     label, score = (pc.if_else(sure, part, None) for part in (label, score))
     by_model = spread(label, mask)
     return {
@@ -291,7 +307,12 @@ def score_config(mixture: Mixture) -> Any:
     named = models(mixture)
     kept = {"label", "learn", "preprocess", "languages", "min_score"}
     return {
-        name: [spec.model_dump(mode="json", include=kept), PRESETS[spec.preprocess][0], named.get(name)]
+        name: [
+            spec.model_dump(mode="json", include=kept),
+            PRESETS[spec.preprocess][0],
+            spec.reads_bytes,
+            named.get(name),
+        ]
         for name, spec in mixture.classifiers.items()
     }
 
