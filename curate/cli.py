@@ -69,6 +69,7 @@ def main() -> None:
     curate sql runs/v4 "SELECT dropped_by, count(*) FROM documents GROUP BY 1 ORDER BY 2 DESC"
     curate explain runs/v4 URL-OR-ID            why a document is or is not in the mix
     curate report runs/v4                       the report as one HTML file
+    curate classifier train|eval MODEL ...      quality and topic models
     """
 
 

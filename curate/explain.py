@@ -14,6 +14,7 @@ from rich.table import Table
 from curate.run_directory import RunError
 from curate.sql import connect
 from curate.stages.rules import RuleSet
+from mixtures.tags import TAGS
 
 _FATES = {
     "kept": "kept",
@@ -90,6 +91,16 @@ def show(console: Console, story: Story, rule_sets: tuple[RuleSet, ...]) -> None
     if row.get("language") is not None:
         score = row["language_score"]
         facts.add_row("language", f"{row['language']}" + ("" if score is None else f" ({score:.3f})"))
+    for tag in TAGS:
+        if row.get(tag) is not None:
+            score = row.get(f"{tag}_score")
+            by = row[f"{tag}_rule"] + ("" if score is None else f", {score:.3f}")
+            facts.add_row(tag.replace("_", " "), escape(f"{row[tag]} ({by})"))
+    if row.get("quality_bucket") is not None:
+        scores = [
+            f"{name} {row[name]:.4f}" for name in row if name.startswith("score_") and row[name] is not None
+        ]
+        facts.add_row("quality", f"bucket {row['quality_bucket']} of 0 to 19 ({', '.join(scores)})")
     facts.add_row(
         "read",
         f"{row['bytes']:,} bytes"

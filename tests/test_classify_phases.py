@@ -217,3 +217,10 @@ def test_a_wrong_tag_of_a_source_is_refused_with_the_nearest_one(tmp_path: Path)
     path.write_text(BASE.replace("CLASSIFIER", "{learn: topic}").replace("topic: science", "topic: sience"))
     with pytest.raises(ValueError, match="did you mean 'science'"):
         load_mixture(str(path))
+
+
+def test_the_story_of_a_document_names_its_tags_and_its_quality(finished: Finished) -> None:
+    told = curate("explain", finished.root, "interest.py")
+    assert "software (source)" in told.stdout
+    assert "bucket " in told.stdout
+    assert "score_quality 0." in told.stdout
