@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from curate import storage
+from curate.classifiers.command import classifier
 from curate.storage import StorageError
 from mixtures.complaints import MixtureError
 from mixtures.spec import canonical, load_mixture
@@ -26,6 +27,7 @@ class _Commands(click.Group):
     """Turns the errors that people can act on into one clear message and exit status 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        from curate.classifiers import ClassifierError
         from curate.executors.local import WorkerDied
         from curate.run_directory import RunError
         from curate.stages.language_data import LanguageError
@@ -40,6 +42,7 @@ class _Commands(click.Group):
             LanguageError,
             StorageError,
             WorkerDied,
+            ClassifierError,
             ImportError,
         ) as error:
             errors.print(f"[bold red]error[/] {_plain(str(error))}", highlight=False, soft_wrap=True)
@@ -68,6 +71,7 @@ def main() -> None:
     curate sql runs/v4 "SELECT dropped_by, count(*) FROM documents GROUP BY 1 ORDER BY 2 DESC"
     curate explain runs/v4 URL-OR-ID            why a document is or is not in the mix
     curate report runs/v4                       the report as one HTML file
+    curate classifier train|eval MODEL ...      quality and topic models
     """
 
 
@@ -299,6 +303,9 @@ def report(run_directory: str, output: Path | None) -> None:
     else:
         output.write_bytes(page)
         console.print(str(output))
+
+
+main.add_command(classifier)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,10 @@ DOCUMENTS = pa.schema(
         pa.field("language", pa.string(), nullable=False),
         pa.field("format", pa.string(), nullable=False),
         pa.field("repository", pa.large_string()),
+        pa.field("topic", pa.string()),
+        pa.field("topic_rule", pa.string()),  # what decided: `source`, or `url:` and the row that matched
+        pa.field("document_type", pa.string()),
+        pa.field("document_type_rule", pa.string()),
         pa.field("text_hash", ID, nullable=False),
         pa.field("text", pa.large_string(), nullable=False),
     ]
@@ -78,6 +82,12 @@ def ledger_schema(signals: pa.DataType) -> pa.Schema:
             pa.field("repository", pa.large_string()),
             pa.field("format", pa.string(), nullable=False),
             pa.field("domain", pa.string(), nullable=False),
+            pa.field("topic", pa.string()),
+            pa.field("topic_score", pa.float32()),  # a model's, so null here; phase `classify` may add it
+            pa.field("topic_rule", pa.string()),
+            pa.field("document_type", pa.string()),
+            pa.field("document_type_score", pa.float32()),
+            pa.field("document_type_rule", pa.string()),
             pa.field("language", pa.string()),
             pa.field("language_score", pa.float32()),
             pa.field("language_script", pa.string()),  # as the model's label names it; lid.176's do not

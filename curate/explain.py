@@ -14,6 +14,7 @@ from rich.table import Table
 from curate.run_directory import RunError
 from curate.sql import connect
 from curate.stages.rules import RuleSet
+from mixtures.tags import TAGS
 
 _FATES = {
     "kept": "kept",
@@ -93,6 +94,16 @@ def show(console: Console, story: Story, rule_sets: tuple[RuleSet, ...]) -> None
     if len(languages := row.get("languages") or []) > 1:
         shares = (f"{item['language']} {item['share']:.0%}" for item in languages)
         facts.add_row("paragraphs", ", ".join(shares))
+    for tag in TAGS:
+        if row.get(tag) is not None:
+            score = row.get(f"{tag}_score")
+            by = row[f"{tag}_rule"] + ("" if score is None else f", {score:.3f}")
+            facts.add_row(tag.replace("_", " "), escape(f"{row[tag]} ({by})"))
+    if row.get("quality_bucket") is not None:
+        scores = [
+            f"{name} {row[name]:.4f}" for name in row if name.startswith("score_") and row[name] is not None
+        ]
+        facts.add_row("quality", f"bucket {row['quality_bucket']} of 0 to 19 ({', '.join(scores)})")
     facts.add_row(
         "read",
         f"{row['bytes']:,} bytes"

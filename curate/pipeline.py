@@ -1,14 +1,15 @@
 """The pipeline: raw files in, packed shards and every document's story out.
 
-raw files -> curate -> dedup -> tokenize -> plan -> write -> manifest -> report
+raw files -> curate -> classify -> dedup -> tokenize -> plan -> write -> manifest -> report
 """
 
 from __future__ import annotations
 
-from curate.phases import Phase, curate, dedup, manifest, plan, report, tokenize, write
+from curate.phases import Phase, classify, curate, dedup, manifest, plan, report, tokenize, write
 
 PHASES: tuple[Phase, ...] = (
     curate.PHASE,
+    *classify.PHASES,
     *dedup.PHASES,
     tokenize.PHASE,
     plan.PHASE,

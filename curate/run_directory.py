@@ -28,7 +28,15 @@ from mixtures.spec import Mixture, canonical
 
 #: Packages and modules whose code decides what a unit writes. What only shows results is left out.
 _CODE = ("curate", "tokenizer", "shards", "mixtures")
-_SHOWS_ONLY = ("corpus/", "cli.py", "sql.py", "explain.py", "progress.py", "executors/")
+_SHOWS_ONLY = (
+    "corpus/",
+    "cli.py",
+    "classifiers/command.py",
+    "sql.py",
+    "explain.py",
+    "progress.py",
+    "executors/",
+)
 
 
 class RunError(Exception):

@@ -137,6 +137,25 @@ class LanguageModel:
         `ValueError` where there are not as many names as labels.
         """
 
+    def predict_proba(self, texts: pa.Array, labels: list[str] | None = None) -> pa.RecordBatch:
+        """The scores (float32) of the labels named, or of all, one column each, in the order asked for.
+
+        Names may have the `__label__` prefix; ValueError for one that the model does not have. Null for a
+        null text and for one without any known feature, as in `predict`.
+        """
+
+# preparation.rs
+
+def classifier_text(texts: pa.Array, preset: str) -> pa.Array:
+    """Texts as a classifier with that preset reads them: dclm, fasttext, datatrove or lowercase."""
+
+def training_lines(texts: pa.Array, preset: str) -> pa.Array:
+    """The same as single lines for fastText's trainer: words by single spaces, none that it would take for a
+    label (`__label__...`) or for the end of the line (`</s>`)."""
+
+def shorten(texts: pa.Array, bytes: int) -> pa.Array:
+    """The longest prefix of each text with at most so many bytes, cut between characters."""
+
 # fim.rs
 
 def fim_pieces(texts: pa.Array, ids: pa.Array, rates: pa.Array, *, seed: int) -> tuple[pa.Array, pa.Array]:

@@ -148,6 +148,8 @@ def _words(detail: ErrorDetails, context: dict[str, Any]) -> str:
     if kind == "string_pattern_mismatch":
         if "A-Z" in context["pattern"]:
             return f"{shown(value)} is not a plain name: letters, digits, '.', '_' and '-', 64 at most"
+        if context["pattern"].startswith("^[a-z]"):
+            return f"{shown(value)} is no column's name: a lower-case letter, then letters, digits and '_'"
         return f"{shown(value)} has control characters"
     if kind in ("string_too_short", "too_short"):
         return "is empty"

@@ -30,8 +30,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, to_jsonable_python
 
 from mixtures import marked_yaml
+from mixtures.classifiers import Classifier, ClassifierName, contradictions_of
 from mixtures.complaints import Complaint, complaints_of, contradictions, nearest, suggestion
 from mixtures.complaints import MixtureError as MixtureError  # part of this module's interface
+from mixtures.tags import DocumentType, Topic
 from mixtures.units import BINARY, DECIMAL, expand_braces, length_name, parse_size
 
 #: No document is used more often than this, whatever a file says: OLMo 3 caps repetition at 4-7 times
@@ -205,6 +207,8 @@ class Source(BaseModel):
     rules: Names = ()
     lines: Annotated[tuple[LineRules, ...], BeforeValidator(_one_or_more)] = ()
     language: LanguageFilter | None = None
+    topic: Topic | None = None
+    document_type: DocumentType | None = None
     fim: Share | None = None
     optional: bool = False
 
@@ -362,6 +366,7 @@ class Mixture(BaseModel):
     language: LanguageFilter | None = None  # what the sources' own `language` leaves out
     sources: Annotated[dict[Name, Source], Field(min_length=1)]
     limits: Limits = Limits()
+    classifiers: Annotated[dict[ClassifierName, Classifier], Field(max_length=32)] = {}
     dedup: Dedup = Dedup()
     mixture: Weights
     curriculum: Curriculum
@@ -394,6 +399,7 @@ class Mixture(BaseModel):
             if stage.length % self.shards.pad_documents_to:
                 words = f"{self.shards.pad_documents_to} does not divide the length of stage {index + 1}"
                 found.append((("shards", "pad_documents_to"), words))
+        found += contradictions_of(self.classifiers, self.sources)
         longest = self.curriculum.stages[-1]
         if self.shards.shard_tokens < longest.length:
             words = (

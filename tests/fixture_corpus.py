@@ -285,6 +285,7 @@ sources:
   rows:
     read: {{parquet: "tables/*.parquet", id: id}}
     domain: tables
+    topic: history
     language: {{}}
   texts:
     read: {{files: "texts/*"}}
@@ -298,6 +299,8 @@ sources:
   code:
     read: {{repositories: "code/*"}}
     rules: [starcoder]
+    topic: software
+    document_type: source_code
   math:
     read: {{files: "math/*.{{v,txt}}"}}
     rules: [math]
@@ -316,6 +319,16 @@ sources:
     read: {{files: "nowhere/*.txt"}}
     domain: docs
     optional: true
+classifiers:
+  quality:
+    train: {{positive: [articles, rows], negative: [web, texts]}}
+    languages: [en, zxx]
+    pool_below: 8
+    training: {{dim: 8, buckets: 1000, min_count: 1, epochs: 20, learning_rate: 1.0, held_out: 0.2}}
+  topic:
+    learn: topic
+    min_documents: 1
+    training: {{dim: 8, buckets: 1000, min_count: 1, learning_rate: 1.0}}
 limits: {{document_bytes: 1Mi, split_bytes: 8Ki, quarantine_share: {quarantine_share}}}
 dedup: {{exact: true, near: {{preset: fineweb, jaccard: 0.75}}}}
 mixture:

@@ -25,6 +25,7 @@ from curate.sources import Fields, ReadOptions, read_split
 from curate.sources.splits import Split, plan_splits
 from curate.stages import SourceContext, language_rules, run_stages
 from curate.stages.rules import fingerprint, load_rules
+from curate.stages.tags import tag
 from mixtures.spec import Mixture
 
 #: Rows of `hashes/` and `bands/`: `row` is the document's place in its documents file.
@@ -141,6 +142,7 @@ def _writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
 def _dictionary(schema: pa.Schema) -> list[str]:
     """Columns of few distinct values; hashing ids and texts for a dictionary only costs time."""
     few = {"source", "domain", "language", "format", "repository", "charset", "status", "dropped_by", "date"}
+    few |= {"topic", "topic_rule", "document_type", "document_type_rule"}
     return [*(few & set(schema.names)), "failed_rules.list.element", "edits.list.element.rule"]
 
 
@@ -155,6 +157,7 @@ def _decided(batch: pa.RecordBatch, context: SourceContext) -> pa.RecordBatch:
         "domain": pa.repeat(pa.scalar(context.source.domain), len(broken)),
         "status": pa.repeat(pa.scalar("quarantined"), len(broken)),
         "failed_rules": pa.array([[]] * len(broken), pa.list_(pa.string())),
+        **tag(broken["url"], context.source),
     }
     columns = {
         field.name: broken[field.name]

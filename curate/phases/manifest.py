@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import storage
-from curate.phases import Phase, Result, inputs_of
+from curate.phases import Phase, Result, classify, inputs_of
 from curate.phases.tokenize import CELL, summed
 from curate.run_directory import Run, Unit
 from mixtures.spec import Mixture
@@ -27,15 +27,20 @@ _MIX = "mixture"
 def plan(run: Run) -> list[Unit]:
     by_unit = {
         phase: {record.unit: record for record in run.records(phase)}
-        for phase in ("dedup.survivors", "tokenize")
+        for phase in ("dedup.survivors", "tokenize", "classify.score")
     }
+    cuts = inputs_of(run.records("classify.buckets"), classify.CUTS)
     units = [
         Unit(
             record.unit,
             {},
             inputs_of([record], "ledger/")
             + inputs_of([by_unit["dedup.survivors"][record.unit]], "dedup/survivors/")
-            + inputs_of([by_unit["tokenize"][record.unit]], "tokens/"),
+            + inputs_of([by_unit["tokenize"][record.unit]], "tokens/")
+            + inputs_of(
+                [item for item in [by_unit["classify.score"].get(record.unit)] if item], "classified/"
+            )
+            + cuts,
             record.figures["documents"],
         )
         for record in run.records("curate")
@@ -50,11 +55,11 @@ def work(run: Run, unit: Unit) -> Result:
 
 
 def _documents(run: Run, unit: Unit) -> Result:
-    ledger, survivors, tokens = (storage.read_table(run.url(path)) for path, _ in unit.inputs)
+    ledger, survivors, tokens, *more = (storage.read_table(run.url(path)) for path, _ in unit.inputs)
     passed = pc.equal(ledger["status"], "kept").to_numpy()
     unique = np.zeros(len(ledger), bool)
     unique[np.flatnonzero(passed)] = survivors["duplicate_of"].is_null().to_numpy()
-    for part, mask in ((survivors, passed), (tokens, unique)):
+    for part, mask in ((survivors, passed), (tokens, unique), *((part, passed) for part in more[:1])):
         if not ledger["document_id"].filter(pa.array(mask)).equals(part["document_id"]):
             raise AssertionError(f"{unit.name}: the rows of the ledger and of a later phase do not match")
     status = pc.if_else(pa.array(passed & ~unique), "duplicate", ledger["status"].combine_chunks())
@@ -62,12 +67,32 @@ def _documents(run: Run, unit: Unit) -> Result:
     for name in ("duplicate_of", "duplicate_kind", "jaccard"):
         table = table.append_column(name, _spread(survivors[name], passed))
     table = table.append_column("tokens", _spread(tokens["tokens"], unique))
+    if more:
+        table = _with_classes(run, table, passed, *more)
     output = storage.publish_table(run.root, f"manifest/documents/{unit.name}.parquet", table)
     counts = {row["values"]: row["counts"] for row in pc.value_counts(table["status"]).to_pylist()}
     return Result((output,), {"documents": len(table), "status": counts})
 
 
-def _spread(column: pa.ChunkedArray, mask: Any) -> pa.ChunkedArray:
+def _with_classes(
+    run: Run, table: pa.Table, passed: Any, classified: pa.Table, cuts: pa.Table | None = None
+) -> pa.Table:
+    """Scores and quality as further columns; tags by model in the place of those that no rule decided."""
+    columns = {name: classified[name] for name in classified.column_names if name != "document_id"}
+    if cuts is not None:
+        languages = table["language"].filter(pa.array(passed)).combine_chunks()
+        columns |= classify.quality(classified, languages, cuts, run.mixture)
+    for name, column in columns.items():
+        place = table.schema.get_field_index(name)
+        if place < 0:
+            table = table.append_column(name, _spread(column, passed))
+        else:  # what was dropped keeps the tags of its source and address
+            merged = pc.coalesce(_spread(column, passed), table[name])
+            table = table.set_column(place, name, merged)
+    return table
+
+
+def _spread(column: pa.ChunkedArray | pa.Array, mask: Any) -> pa.ChunkedArray | pa.Array:
     """The column's values at the true places of a mask, null elsewhere."""
     place = pa.array(np.where(mask, np.cumsum(mask) - 1, 0), mask=~mask)
     return column.take(place)
@@ -108,8 +133,8 @@ def _mixture(run: Run, unit: Unit) -> Result:
     return Result(tuple(outputs), {"tokens": packed})
 
 
-def config(_: Mixture) -> Any:
-    return {}
+def config(mixture: Mixture) -> Any:
+    return list(classify.quality_classifiers(mixture))
 
 
 PHASE = Phase("manifest", "write every document's fate", plan, work, config)

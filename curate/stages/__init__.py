@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.document import LANGUAGES
-from curate.stages import language_rules
+from curate.stages import language_rules, tags
 from curate.stages.edits import apply_found, edits_by_document
 from curate.stages.language_rules import LanguageRules
 from curate.stages.rules import RuleSet, apply_rules
@@ -57,6 +57,10 @@ def _unicode(batch: pa.RecordBatch, _: SourceContext) -> dict[str, pa.Array]:
 
 def _domain(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
     return {"domain": pa.repeat(pa.scalar(context.source.domain), len(batch))}
+
+
+def _tags(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
+    return tags.tag(batch["url"], context.source)
 
 
 def _language(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
@@ -142,6 +146,7 @@ def _concat_lists(first: pa.ListArray, second: pa.ListArray) -> pa.ListArray:
 STAGES: tuple[Stage, ...] = (
     Stage("unicode", ("text",), ("text", "text_bytes"), _unicode),
     Stage("domain", (), ("domain",), _domain),
+    Stage("tags", ("url",), tags.COLUMNS, _tags),
     Stage("language", ("text",), LANGUAGE_COLUMNS, _language),
     Stage("signals", ("text", "format"), ("signals", "line_edits"), _signals),
     Stage("edits", ("text", "line_edits"), ("text", "text_bytes", "edits"), _edits),

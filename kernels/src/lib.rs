@@ -15,6 +15,7 @@ mod layout;
 mod minhash;
 mod packing;
 mod permutation;
+mod preparation;
 mod text;
 
 #[pymodule]
@@ -26,6 +27,7 @@ fn curate_kernels(module: &Bound<'_, PyModule>) -> PyResult<()> {
     minhash::register(module)?;
     clusters::register(module)?;
     language::register(module)?;
+    preparation::register(module)?;
     packing::register(module)?;
     layout::register(module)?;
     permutation::register(module)?;

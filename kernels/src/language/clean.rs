@@ -51,6 +51,11 @@ fn class(byte: u8) -> u8 {
     CLASSES[byte as usize]
 }
 
+/// Whether a byte is white space to a model: what lies between words.
+pub fn separates(byte: u8) -> bool {
+    class(byte) & SEPARATOR != 0
+}
+
 /// The text up to its next word has this many line ends; then comes a word, with what is in it.
 pub struct Word<'a> {
     pub bytes: &'a [u8],

@@ -11,7 +11,8 @@ use super::reader::Reader;
 
 /// The word that stands for the end of a line. As a literal word of a text it is no feature here.
 pub const END_OF_LINE: &[u8] = b"</s>";
-const LABEL_PREFIX: &[u8] = b"__label__";
+/// What a word that is a label starts with.
+pub const LABEL_PREFIX: &[u8] = b"__label__";
 const FNV_START: u32 = 2_166_136_261;
 const NONE: u32 = u32::MAX;
 const PRUNED_BUCKETS: i64 = 1 << 28; // 48 MiB of bits and counts

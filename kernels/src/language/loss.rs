@@ -18,7 +18,7 @@ pub enum Loss {
     Sigmoids,
 }
 
-fn log(probability: f32) -> f32 {
+pub fn log(probability: f32) -> f32 {
     (f64::from(probability) + 1e-5).ln() as f32
 }
 
@@ -63,7 +63,7 @@ fn highest(scores: impl Iterator<Item = f32>) -> Option<(usize, f32)> {
 }
 
 /// The reference's sigmoid: a table of 512 steps over [-8, 8].
-fn sigmoid(x: f32) -> f32 {
+pub fn sigmoid(x: f32) -> f32 {
     if x < -8.0 {
         return 0.0;
     }

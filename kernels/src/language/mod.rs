@@ -15,6 +15,7 @@ mod identify;
 mod loss;
 mod matrix;
 mod reader;
+mod scores;
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -27,11 +28,13 @@ use arrow_array::{
     StringArray,
 };
 use arrow_pyarrow::ToPyArrow;
-use arrow_schema::{ArrowError, DataType, Field};
+use arrow_schema::{ArrowError, DataType, Field, Schema};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::arrow::{large_strings, to_python};
+pub use clean::separates;
+pub use features::{END_OF_LINE, LABEL_PREFIX};
 use features::{Features, Shape};
 use identify::{Names, Options, Pass};
 use loss::Loss;
@@ -269,6 +272,34 @@ impl LanguageModel {
         };
         let batch = py.detach(|| self.identify_all(&texts, &names, options));
         batch.map_err(value_error)?.to_pyarrow(py)
+    }
+    #[pyo3(signature = (texts, labels=None))]
+    fn predict_proba<'py>(
+        &self,
+        py: Python<'py>,
+        texts: &Bound<'py, PyAny>,
+        labels: Option<Vec<String>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let texts = large_strings(texts)?;
+        let wanted = match labels {
+            None => (0..self.labels.len()).collect(),
+            Some(names) => self.label_indices(&names).map_err(|name| {
+                let known: Vec<_> = self.labels.iter().flatten().take(50).collect();
+                PyValueError::new_err(format!("no label {name:?}; known: {}", known.join(", ")))
+            })?,
+        };
+        let columns = py.detach(|| self.scores(&texts, &wanted));
+        let fields: Vec<Field> = wanted
+            .iter()
+            .map(|&label| Field::new(self.labels.value(label), DataType::Float32, true))
+            .collect();
+        let columns = columns
+            .into_iter()
+            .map(|column| Arc::new(Float32Array::from(column)) as ArrayRef)
+            .collect();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+            .map_err(|error| PyValueError::new_err(error.to_string()))?
+            .to_pyarrow(py)
     }
 }
 
