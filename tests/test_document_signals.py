@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 import unicodedata
 from collections import Counter
@@ -163,6 +164,15 @@ class TestMadlad:
         # Ideographic marks need no white space; one at the end ends nothing more.
         assert self.ratios("\u6f6e\u3002\u6c50\uff01\uff1f\u6c34\u3002")["madlad_sentences"] == 3
         assert self.ratios("")["madlad_sentences"] == 0
+
+    @given(
+        st.lists(st.from_regex(r"[A-Za-z,'\")]{0,5}[a-z][.!?]{0,3}[\")]?", fullmatch=True), max_size=20),
+        st.sampled_from([" ", "\n", "  \n\n", "\u00a0"]),
+    )
+    def test_sentences_are_cut_as_datamap_cuts_them(self, words: list[str], space: str) -> None:
+        text = space.join(words)
+        parts = [part for part in re.split(r"[.!?]+\s+", text) if part.strip()]
+        assert self.ratios(text)["madlad_sentences"] == len(parts)
 
     @given(
         st.lists(st.sampled_from(["Tide", "rises", "mp3", "2/3", "now.", "why?", "\u6f6e\u3002", "a\u00a0b"]))

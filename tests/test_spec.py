@@ -445,6 +445,29 @@ def test_the_canonical_form_is_independent_of_key_order_and_tells_parts_apart() 
     assert canonical(mixture.shards) != canonical(mixture.limits)
 
 
+@pytest.mark.usefixtures("folder")
+def test_languages_keys_of_the_mixture_are_those_that_a_source_leaves_out() -> None:
+    shared = "name: small\nlanguage: {thresholds: lid176, scripts: true, min_score: 0.9}"
+    mixture = load(changed("name: small", shared))
+    language = mixture.sources["web"].language
+    assert language is not None
+    assert (language.thresholds, language.scripts, language.min_score) == ("lid176", True, 0.65)
+    assert mixture.sources["code"].language is None, "what is not identified stays so"
+    plain = load(SMALL).sources["web"].language
+    assert plain is not None
+    assert plain.model_dump() == {
+        "model": None,
+        "clean": True,
+        "thresholds": None,
+        "scripts": False,
+        "min_score": 0.65,
+        "min_share": 0.0,
+        "allow": None,
+        "deny": (),
+    }
+    assert Mixture.model_validate_json(canonical(mixture)) == mixture
+
+
 def test_models_are_frozen_and_closed_in_code_too() -> None:
     stage = Stage(length=4096, share=1.0)
     with pytest.raises(ValidationError, match="frozen"):

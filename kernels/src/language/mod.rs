@@ -5,8 +5,8 @@
 //! no end of line (it would hide the rest of a page), and a text with no feature but the end of line
 //! gets null instead of the model's prior. `lid.176.ftz` takes about 4 MB in memory.
 //!
-//! lid.176 on one core: 55-77 MB/s for whole texts, 52-69 with their paragraphs, over cleaned words; the
-//! reference does 6-9 (pages of 7 sources, in turn, on an idle machine).
+//! lid.176 on one core, over cleaned words: 47-63 MB/s for whole texts, 45-59 with their paragraphs; the
+//! reference does 6-8 (documents of 7 sources; `benchmarks/language`).
 
 mod clean;
 mod features;
