@@ -10,7 +10,7 @@
 //!
 //! What is left is joined by newlines and stripped. Where the source stops at the first reason to drop
 //! the document, this goes on, so that both reasons are known. Sentences are those of the segmenter,
-//! not NLTK's; a line begins one.
+//! which follows spaCy's rule as datatrove does; a line begins one.
 
 use super::classes::{ALPHA, Classes, PUNCTUATION, SPACE, sentence_terminal};
 use super::line_facts::*;
