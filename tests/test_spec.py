@@ -468,6 +468,7 @@ def test_near_duplicates_without_exact_ones_are_a_contradiction(tmp_path: Path) 
     assert [problem.line for problem in caught.value.problems] == [line]
 
 
+@pytest.mark.usefixtures("folder")
 def test_line_rules_are_named_alone_in_a_list_or_with_languages_and_once() -> None:
     place = "    language: {min_score: 0.65}"
 
