@@ -90,8 +90,20 @@ def _language_rules(context: SourceContext) -> LanguageRules | None:
 
 
 def _signals(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
-    signals, cuts = curate_kernels.measure(batch["text"], batch["format"], line_rules=context.source.lines)
+    lines = context.source.lines
+    signals, cuts = curate_kernels.measure(batch["text"], batch["format"], line_rules=lines.rules)
+    if lines.languages is not None:
+        cuts = _of_languages(cuts, batch["language"], lines.languages, True)
+    if lines.except_languages:
+        cuts = _of_languages(cuts, batch["language"], lines.except_languages, False)
     return {"signals": signals.to_struct_array(), "line_edits": edits_by_document(cuts, len(batch))}
+
+
+def _of_languages(
+    cuts: pa.RecordBatch, languages: pa.Array, named: tuple[str, ...], wanted: bool
+) -> pa.RecordBatch:
+    among = pc.equal(pc.is_in(languages, pa.array(named, pa.string())), wanted)
+    return cuts.filter(among.take(cuts["row"]))
 
 
 def _edits(batch: pa.RecordBatch, _: SourceContext) -> dict[str, pa.Array]:
@@ -148,7 +160,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("domain", (), ("domain",), _domain),
     Stage("tags", ("url",), tags.COLUMNS, _tags),
     Stage("language", ("text",), LANGUAGE_COLUMNS, _language),
-    Stage("signals", ("text", "format"), ("signals", "line_edits"), _signals),
+    Stage("signals", ("text", "format", "language"), ("signals", "line_edits"), _signals),
     Stage("edits", ("text", "line_edits"), ("text", "text_bytes", "edits"), _edits),
     Stage(
         "rules",
