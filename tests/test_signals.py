@@ -221,6 +221,7 @@ def test_signals_of_mathematics_by_hand() -> None:
     assert row["formula_count"] == 2
     assert row["formula_ratio"] == len("$a^2$" + "\\[b\\]" + "\\alpha") / len(text)
     assert row["maths_symbol_ratio"] == 1 / len(text)
+    assert row["maths_ratio"] == len("$a^2$" + "\\[b\\]" + "\\alpha" + "\u2264") / len(text)
 
 
 def test_an_empty_text_has_zero_everywhere_and_a_null_has_null() -> None:

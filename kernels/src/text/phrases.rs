@@ -7,7 +7,7 @@
 
 use std::sync::OnceLock;
 
-use aho_corasick::automaton::Automaton;
+use aho_corasick::automaton::{Automaton, StateID};
 use aho_corasick::dfa::DFA;
 use aho_corasick::{Anchored, MatchKind};
 
@@ -91,7 +91,7 @@ impl Finder {
         })
     }
 
-    /// Call `found` with every occurrence of every phrase: its number, begin and end, in no order.
+    /// Call `found` with the number, begin and end of every occurrence of every phrase, in no order.
     fn search(&self, bytes: &[u8], mut found: impl FnMut(usize, usize, usize)) {
         let Some(automaton) = &self.automaton else {
             return;
@@ -100,48 +100,54 @@ impl Finder {
             return;
         };
         let part = bytes.len().div_ceil(LANES);
-        let ahead = self.longest;
-        let mut states = [begin; LANES];
-        // What a lane finds before its part is the find of the lane before it.
-        let mut report = |lane: usize, state, end: usize| {
-            if end > lane * part {
-                for index in 0..automaton.match_len(state) {
-                    let pattern = automaton.match_pattern(state, index);
+        let mut lanes: [Lane; LANES] = std::array::from_fn(|lane| {
+            let end = bytes.len().min((lane + 1) * part);
+            let from = (lane * part).saturating_sub(self.longest).min(end);
+            Lane {
+                bytes: &bytes[from..end],
+                from,
+                owns: lane * part,
+                state: begin,
+            }
+        });
+        let mut report = |lane: &Lane, step: usize| {
+            let end = lane.from + step + 1;
+            // What ends before a lane's own part is found by the lane before it.
+            if automaton.is_match(lane.state) && end > lane.owns {
+                for index in 0..automaton.match_len(lane.state) {
+                    let pattern = automaton.match_pattern(lane.state, index);
                     let start = end - automaton.pattern_len(pattern);
                     found(pattern.as_usize(), start, end);
                 }
             }
         };
-        let lanes: [&[u8]; LANES] = std::array::from_fn(|lane| {
-            let to = bytes.len().min((lane + 1) * part);
-            &bytes[(lane * part).saturating_sub(ahead).min(to)..to]
-        });
-        let abreast = lanes.iter().map(|lane| lane.len()).min().unwrap_or(0);
-        let from: [usize; LANES] = std::array::from_fn(|lane| (lane * part).saturating_sub(ahead));
-        let parts = lanes.map(|lane| &lane[..abreast]);
+        let abreast = lanes.iter().map(|lane| lane.bytes.len()).min().unwrap_or(0);
         for step in 0..abreast {
             let mut special = false;
-            for lane in 0..LANES {
-                states[lane] = automaton.next_state(Anchored::No, states[lane], parts[lane][step]);
-                special |= automaton.is_special(states[lane]);
+            for lane in &mut lanes {
+                lane.state = automaton.next_state(Anchored::No, lane.state, lane.bytes[step]);
+                special |= automaton.is_special(lane.state);
             }
             if special {
-                for lane in 0..LANES {
-                    if automaton.is_match(states[lane]) {
-                        report(lane, states[lane], from[lane] + step + 1);
-                    }
-                }
+                lanes.iter().for_each(|lane| report(lane, step));
             }
         }
-        for lane in 0..LANES {
-            for step in abreast..lanes[lane].len() {
-                states[lane] = automaton.next_state(Anchored::No, states[lane], lanes[lane][step]);
-                if automaton.is_match(states[lane]) {
-                    report(lane, states[lane], from[lane] + step + 1);
-                }
+        for lane in &mut lanes {
+            for (step, &byte) in lane.bytes.iter().enumerate().skip(abreast) {
+                lane.state = automaton.next_state(Anchored::No, lane.state, byte);
+                report(lane, step);
             }
         }
     }
+}
+
+/// A part of a text and how far the automaton has come in it.
+struct Lane<'a> {
+    bytes: &'a [u8],
+    /// Where `bytes` begin, and where the lane's own part does.
+    from: usize,
+    owns: usize,
+    state: StateID,
 }
 
 /// Count the phrases of `text`; its cursed substrings go to `curses`, by their ends.
@@ -172,8 +178,8 @@ pub fn phrases(text: &str, curses: &mut Vec<Curse>) -> Phrases {
 
 /// Whether no letter or digit of ASCII is on either side.
 fn whole_words(bytes: &[u8], start: usize, end: usize) -> bool {
-    !(start > 0 && bytes[start - 1].is_ascii_alphanumeric())
-        && !bytes.get(end).is_some_and(u8::is_ascii_alphanumeric)
+    let joins = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_alphanumeric);
+    !(joins(start.wrapping_sub(1)) || joins(end))
 }
 
 #[cfg(test)]

@@ -68,6 +68,7 @@ signal_table! {
     formula_count: i64 = "TeX formulae: $..$, $$..$$, \\(..\\), \\[..\\], display environments";
     formula_ratio: f64 = "share of characters in TeX formulae or of TeX commands outside of them";
     maths_symbol_ratio: f64 = "share of characters that are mathematical operators or alphanumerics beyond ASCII";
+    maths_ratio: f64 = "formula_ratio and maths_symbol_ratio together, at most 1";
     }
 }
 
@@ -339,6 +340,7 @@ pub fn compute(text: &str, scratch: &mut Scratch) -> Measured {
         formula_count: formulae.count as i64,
         formula_ratio: of_chars(formulae.chars),
         maths_symbol_ratio: of_chars(counts.maths),
+        maths_ratio: of_chars((formulae.chars + counts.maths).min(all)),
     };
     Measured {
         signals,
