@@ -30,7 +30,8 @@ def parts(text: str, form: str) -> tuple[int, int]:
     row = code(text, form)
     comments = row["comment_ratio"] * len(text)
     strings = row["string_ratio"] * (len(text) - round(comments))
-    assert comments == pytest.approx(round(comments)) and strings == pytest.approx(round(strings))
+    assert comments == pytest.approx(round(comments))
+    assert strings == pytest.approx(round(strings))
     return round(comments), round(strings)
 
 
@@ -45,7 +46,7 @@ class TestCommentsAndStrings:
         ("form", "text", "comments", "strings"),
         [
             ("py", "x = 1  # one\n", ["# one"], []),
-            ("py", "x = '# no' + \"a\\\"b\"\n", [], ["'# no'", '"a\\"b"']),
+            ("py", 'x = \'# no\' + "a\\"b"\n', [], ["'# no'", '"a\\"b"']),
             ("py", 'def f():\n    """Say."""\n    return 1\n', ['"""Say."""'], []),  # a docstring comments
             ("py", 'r"""Raw."""\nx = """no"""\n', ['r"""Raw."""'], ['"""no"""']),
             ("py", "f('a',\n  'b')\n", [], ["'a'", "'b'"]),  # alone on its line, not in its statement
@@ -62,29 +63,47 @@ class TestCommentsAndStrings:
             ("js", "f() {\n// don't\n}", ["// don't"], []),
             ("ts", "let x: string = 'a' /* b */", ["/* b */"], ["'a'"]),
             ("go", "s := `a\\` // b\nr := '\"'", ["// b"], ["`a\\`", "'\"'"]),
-            ("rs", "/* a /* b */ c */ let s = r#\"a\"b\"#;", ["/* a /* b */ c */"], ['r#"a"b"#']),
+            ("rs", '/* a /* b */ c */ let s = r#"a"b"#;', ["/* a /* b */ c */"], ['r#"a"b"#']),
             ("rs", "fn f<'a>(x: &'a str) -> char { '\\'' }", [], ["'\\''"]),
             ("php", "it's <?php echo 'a'; # b\n?> don't", ["# b"], ["'a'"]),
             ("php", "<?php #[Attribute]\n$s = <<<EOT\n'\nEOT;\n", [], ["<<<EOT", "'\nEOT"]),
-            ("rb", "=begin\na\n=end\nx = \"#{h[\"k\"]} # no\" # yes\n", ["=begin\na\n=end", "# yes"], ['"#{h["k"]} # no"']),
+            (
+                "rb",
+                '=begin\na\n=end\nx = "#{h["k"]} # no" # yes\n',
+                ["=begin\na\n=end", "# yes"],
+                ['"#{h["k"]} # no"'],
+            ),
             ("rb", "s = <<~SQL\n  it's\nSQL\nx =~ /'/\n", [], ["<<~SQL", "  it's\nSQL", "/'/"]),
             ("pl", "=head1 A\n\nb\n\n=cut\nmy $n = $#a; # c\n", ["=head1 A\n\nb\n\n=cut", "# c"], []),
+            ("pl", "my $x = 'open\n\n=pod\n\nIt's.\n\n=cut\n", ["=pod\n\nIt's.\n\n=cut"], ["'open\n"]),
+            ("pl", 'f(\\"a(", \\@b, $], $\');', [], ['"a("']),
             ("pl", "s{'}{\"}g; my %h = (y => q(it's)); -s $f", [], ["s{'}{\"}", "q(it's)"]),
-            ("pl", ":- a.\n% it's\nb :- C = 0'a, D = 'x%'. /* e */\n", ["% it's", "/* e */"], ["0'a", "'x%'"]),
+            (
+                "pl",
+                ":- a.\n% it's\nb :- C = 0'a, D = 'x%'. /* e */\n",
+                ["% it's", "/* e */"],
+                ["0'a", "'x%'"],
+            ),
             ("lua", "--[[ a\n]] x = [==[ ]] ]==] -- b", ["--[[ a\n]]", "-- b"], ["[==[ ]] ]==]"]),
             ("hs", "{- a {- b -} -} x --> y -- c\nf' = '\"'", ["{- a {- b -} -}", "-- c"], ["'\"'"]),
             ("ml", "(* a (* b *) *) let x = \"(*\" and y' = 'a'", ["(* a (* b *) *)"], ['"(*"', "'a'"]),
+            ("ml", "let t = `(*):num` (* a (*) b *)", ["(* a (*) b *)"], []),  # HOL Light's times
             ("v", '(* a *) Definition s := "a""b".', ["(* a *)"], ['"a""b"']),
             ("v", "// a\nmodule m; endmodule\n", ["// a"], []),
             ("mm", "$( a 'b $) x $a |- y $.", ["$( a 'b $)"], []),
             ("lisp", '#| a |# (f #\\" "b;") ; c', ["#| a |#", "; c"], ['#\\"', '"b;"']),
             ("el", ';; a\n(setq b "c")', [";; a"], ['"c"']),
-            ("erl", "f($\") -> \"%\"; % a\nf('b') -> $\\^].", ["% a"], ['$"', '"%"', "'b'", "$\\^]"]),
-            ("sh", "echo \"a $(b \"c\") # d\" ${#x} # e\ncat <<'EOF'\n# f\nEOF\n", ["# e"], ['"a $(b "c") # d"', "<<'EOF'", "# f\nEOF"]),
+            ("erl", 'f($") -> "%"; % a\nf(\'b\') -> $\\^].', ["% a"], ['$"', '"%"', "'b'", "$\\^]"]),
+            (
+                "sh",
+                'echo "a $(b "c") # d" ${#x} # e\ncat <<\'EOF\'\n# f\nEOF\n',
+                ["# e"],
+                ['"a $(b "c") # d"', "<<'EOF'", "# f\nEOF"],
+            ),
             ("sql", "SELECT 'it''s -- no' -- yes\n/* b */", ["-- yes", "/* b */"], ["'it''s -- no'"]),
             ("m", "x = a' * b'; % c\ny = 'it''s';", ["% c"], ["'it''s'"]),
             ("r", "x <- 'a' # b", ["# b"], ["'a'"]),
-            ("jl", "#= a =# x = \"b\" # c", ["#= a =#", "# c"], ['"b"']),
+            ("jl", '#= a =# x = "b" # c', ["#= a =#", "# c"], ['"b"']),
             ("lean", "/- a /- b -/ -/ theorem x -- c", ["/- a /- b -/ -/", "-- c"], []),
             ("ex", '# a\nx = "b #{f("c")}"', ["# a"], ['"b #{f("c")}"']),
             ("cs", 's = @"a\\"; // b', ["// b"], ['@"a\\"']),
@@ -92,7 +111,7 @@ class TestCommentsAndStrings:
             ("f90", "x = 'a!' ! b", ["! b"], ["'a!'"]),
             ("tex", "50\\% of % a\n", ["% a"], []),
         ],
-    )  # fmt: skip
+    )
     def test_each_language_is_read_by_its_own_syntax(
         self, form: str, text: str, comments: list[str], strings: list[str]
     ) -> None:
@@ -121,7 +140,7 @@ class TestSignals:
         texts = pa.array(["# a", None], pa.large_string())
         assert {row[name] for row in curate_kernels.signals(texts).to_pylist() for name in CODE} == {None}
         rows = curate_kernels.signals(texts, pa.array(["py", "py"])).to_pylist()
-        assert rows[0]["comment_ratio"] == 1 and rows[1]["comment_ratio"] is None
+        assert [row["comment_ratio"] for row in rows] == [1, None]
         batch = add_signals(pa.record_batch({"text": texts, "format": pa.array(["py", "py"])}))
         assert batch["comment_ratio"].to_pylist() == [1, None]
         with pytest.raises(ValueError, match="1 formats for 2 texts"):
@@ -222,7 +241,7 @@ class TestSignals:
         assert code("function f() end\ng(function() end)", "lua")["function_ratio"] == 1 / 2
 
     def test_functions_by_body_follow_parameters(self) -> None:
-        c = "int f(int x)\n{\n  if (x) {\n  }\n  while (g(x)) {\n  }\n}\nint h(void);\nint a[] = {f(1), {2}};\n"
+        c = "int f(int x)\n{\n  if (x) {\n  }\n  while (g(x)) {\n  }\n}\nint h(void);\nint a[] = {f(1), 2};\n"
         assert code(c, "c")["function_ratio"] == 1 / 9
         cpp = "A::A(int x) : b(x), c(x) {\n}\nint A::d() const noexcept {\n}\n"
         assert code(cpp, "cpp")["function_ratio"] == 2 / 4
@@ -232,7 +251,10 @@ class TestSignals:
         assert code(java, "java")["function_ratio"] == 1 / 5
 
     def test_mains_and_preprocessor_lines_of_c(self) -> None:
-        text = '#include "a.h"\n  # define X\nint main(int c, char **v) {\n  return domain(main(0));\n}\nint main() {\n}\n'
+        text = (
+            '#include "a.h"\n  # define X\n'
+            "int main(int c, char **v) {\n  return domain(main(0));\n}\nint main() {\n}\n"
+        )
         row = code(text, "c")
         assert row["main_count"] == 2
         assert row["preprocessor_line_ratio"] == 2 / 7
@@ -301,12 +323,15 @@ class TestSignals:
 #: Lines that are whole by themselves, how a comment line looks, and what may not be in one.
 PROGRAMS = {
     "py": (["x = f('a')", "def f(): return 0x1F", "assert y", "import os", "print('# no')", ""], "# {}"),
-    "c": (["#include <a.h>", "int x = 0x1F;", 'f("// no", \'"\');', "int main(void) { return 1; }", ""], "/* {} */"),
-    "rs": (["let x = r#\"a\"#;", "fn f() {}", "let c = '\"';", "println!(\"/*\");", ""], "// {}"),
+    "c": (
+        ["#include <a.h>", "int x = 0x1F;", 'f("// no", \'"\');', "int main(void) { return 1; }", ""],
+        "/* {} */",
+    ),
+    "rs": (['let x = r#"a"#;', "fn f() {}", "let c = '\"';", 'println!("/*");', ""], "// {}"),
     "lua": (["x = [[a -- b]]", "local function f() end", "print('--')", ""], "-- {}"),
     "sql": (["SELECT 'it''s' FROM a;", "INSERT INTO b VALUES (1);", ""], "/* {} */"),
     "lisp": (['(defun f (x) "a;b" x)', "(setq x #\\;)", ""], "; {}"),
-}  # fmt: skip
+}
 REMARK = st.text(
     st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"], exclude_characters="*/[|\\"), max_size=40
 )
@@ -362,11 +387,61 @@ def test_no_text_breaks_the_promises(form: str, text: str) -> None:
 
 
 HOSTILE = [
-    *("'", '"', "/*", "(*", "#|", "{-", "<<A\n", "<<'A'", "r#", 'r#"', "R\"a(", "[=", "[[", "$a$", "$$", "/[", "/a"),
-    *("s/", "q(", "%w(", '"#{', "`${", '"$(', "'\\", "?", "$'", "=a\n", "=begin\n", "--", "#\\", "0'", "(", ")"),
-    *("<!--", "<script>", "</", "<a b='", "&a", "\"\"\"", "<?", "?>", "a", "a b ", "\n", "\\", "é", "def f():\n return\n"),
-    *("0x1", "todo ", "aasser", "{\n", "=", "main(", "func "),
-]  # fmt: skip
+    *(
+        "'",
+        '"',
+        "/*",
+        "(*",
+        "#|",
+        "{-",
+        "<<A\n",
+        "<<'A'",
+        "r#",
+        'r#"',
+        'R"a(',
+        "[=",
+        "[[",
+        "$a$",
+        "$$",
+        "/[",
+        "/a",
+    ),
+    *(
+        "s/",
+        "q(",
+        "%w(",
+        '"#{',
+        "`${",
+        '"$(',
+        "'\\",
+        "?",
+        "$'",
+        "=a\n",
+        "=begin\n",
+        "--",
+        "#\\",
+        "0'",
+        "(",
+        ")",
+    ),
+    *(
+        "<!--",
+        "<script>",
+        "</",
+        "<a b='",
+        "&a",
+        '"""',
+        "<?",
+        "?>",
+        "a",
+        "a b ",
+        "\n",
+        "\\",
+        "é",
+        "def f():\n return\n",
+    ),
+    *('\\"\n=a\n=cut\n', "0x1", "todo ", "aasser", "{\n", "=", "main(", "func "),
+]
 
 
 @pytest.mark.parametrize("form", LANGUAGES)
@@ -410,16 +485,32 @@ def test_plain_code_fails_nothing() -> None:
 @pytest.mark.parametrize(
     ("rule", "form", "text"),
     [
-        ("comments", "py", "# What follows is only talk about the balance and its many parts.\n" * 12 + GOOD[-60:]),
+        (
+            "comments",
+            "py",
+            "# What follows is only talk about the balance and its many parts.\n" * 12 + GOOD[-60:],
+        ),
         ("strings", "py", GOOD + 's = """' + GOOD.replace('"""', "") * 3 + '"""\n'),
         ("generated", "py", "# Auto-generated from the ledger\n" + GOOD),
         ("asserts", "py", "balance = growth(1, 2)\n" + "".join(f"assert balance > {n}\n" for n in range(40))),
         ("prints", "py", "total = 1\n" + "".join(f"print(total, 'of', {n}, name)\n" for n in range(20))),
         ("passes", "py", GOOD + "\nclass Late(Exception):\n    pass\n"),
-        ("imports", "py", "".join(f"import {name}\n" for name in ("os", "re", "sys", "json", "math", "ast")) + GOOD[72:]),
+        (
+            "imports",
+            "py",
+            "".join(f"import {name}\n" for name in ("os", "re", "sys", "json", "math", "ast")) + GOOD[72:],
+        ),
         ("balanced", "py", GOOD + "growth((1, 2)\n"),
-        ("digits", "c", "int table[] = {\n" + "".join(f"{n * 7919}, {n * 104729},\n" for n in range(40)) + "};\n"),
-        ("sql_digits", "sql", "INSERT INTO a VALUES\n" + "".join(f"({n * 7919}, {n * 104729}),\n" for n in range(40))),
+        (
+            "digits",
+            "c",
+            "int table[] = {\n" + "".join(f"{n * 7919}, {n * 104729},\n" for n in range(40)) + "};\n",
+        ),
+        (
+            "sql_digits",
+            "sql",
+            "INSERT INTO a VALUES\n" + "".join(f"({n * 7919}, {n * 104729}),\n" for n in range(40)),
+        ),
         ("mains", "c", "int main(void) {\n  return total(balance, rate);\n}\n" * 2),
         ("preprocessor", "c", "".join(f"#define RATE_{n} {n}\n" for n in range(40))),
         ("html_text", "html", "<div class='balance of the account'><br></div>\n" * 30),
@@ -427,7 +518,7 @@ def test_plain_code_fails_nothing() -> None:
         ("data_unique_words", "json", '{"balance": "a"}\n' * 40),
         ("lines", "py", "x = 1\n"),
     ],
-)  # fmt: skip
+)
 def test_opencoder_drops_what_it_is_for(rule: str, form: str, text: str) -> None:
     assert rule in failed(text, form, "opencoder")
 

@@ -51,6 +51,8 @@ pub enum Kind {
     String,
 }
 
+/// Multiplication as a function in HOL Light and OCaml, which opens and closes no comment.
+const TIMES: &[u8] = b"(*)";
 /// Here-documents that may be looked for in vain; each search is one read of the rest.
 const VAIN_SEARCHES: u32 = 8;
 
@@ -67,6 +69,9 @@ pub struct Lexer<'a> {
     /// Tags of here-documents whose bodies begin with the next line.
     heredocs: Vec<(&'a [u8], bool)>,
     vain: u32,
+    pub vain_regexes: u32,
+    /// The next POD, once it has been looked for.
+    pod: usize,
     triggers: [bool; 256],
 }
 
@@ -81,6 +86,8 @@ pub fn scan(text: &str, syntax: &Syntax, sink: &mut impl Sink) {
         depth: 0,
         heredocs: Vec::new(),
         vain: 0,
+        vain_regexes: 0,
+        pod: 0,
         triggers: triggers(syntax),
     }
     .run(sink);
@@ -226,7 +233,7 @@ impl<'a> Lexer<'a> {
             return Some(found);
         }
         for (open, close) in syntax.blocks {
-            if rest.starts_with(open.as_bytes()) {
+            if rest.starts_with(open.as_bytes()) && !rest.starts_with(TIMES) {
                 let end = block_end(bytes, at, open, close, syntax.nested);
                 return Some(Found::Span(Kind::Comment, end));
             }
@@ -246,16 +253,39 @@ impl<'a> Lexer<'a> {
         None
     }
 
-    fn quoted_end(&self, at: usize, quote: &Quote) -> usize {
+    /// End of a quoted literal. One that POD would interrupt was not meant, and ends before it.
+    fn quoted_end(&mut self, at: usize, quote: &Quote) -> usize {
         let open = self.syntax.interpolation;
         let plain =
             quote.close == "'" || quote.close.len() > 1 || quote.escape != Escape::Backslash;
         let template = quote.close == "`" || !self.syntax.has(TEMPLATES);
+        let bytes = &self.bytes[..self.pod(at)];
         if open.is_empty() || plain || !template {
-            quoted_end(self.bytes, at, quote)
+            quoted_end(bytes, at, quote)
         } else {
-            literals::interpolated_end(self.bytes, at, quote, open.as_bytes())
+            literals::interpolated_end(bytes, at, quote, open.as_bytes())
         }
+    }
+
+    /// The line end before the next POD at or behind `at`, or the end. `at` never decreases, so that the
+    /// text is searched once.
+    fn pod(&mut self, at: usize) -> usize {
+        if !self.syntax.has(POD) {
+            return self.bytes.len();
+        }
+        if self.pod <= at {
+            let mut from = at;
+            self.pod = loop {
+                match find(self.bytes, from, b"\n=") {
+                    None => break self.bytes.len(),
+                    Some(next) if self.bytes.get(next + 2).is_some_and(u8::is_ascii_lowercase) => {
+                        break next;
+                    }
+                    Some(next) => from = next + 1,
+                }
+            };
+        }
+        self.pod
     }
 
     fn comment_may_begin(&self, at: usize) -> bool {
@@ -377,7 +407,9 @@ fn block_end(bytes: &[u8], at: usize, open: &str, close: &str, nested: bool) -> 
     let mut depth = 1u64;
     while from < bytes.len() {
         let b = bytes[from];
-        if b == last && bytes[from..].starts_with(close) {
+        if b == first && bytes[from..].starts_with(TIMES) {
+            from += TIMES.len();
+        } else if b == last && bytes[from..].starts_with(close) {
             depth -= 1;
             from += close.len();
             if depth == 0 {

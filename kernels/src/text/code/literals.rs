@@ -5,6 +5,7 @@ use super::syntax::{Quote, flags::*};
 
 /// How far a construct is looked at before it is believed.
 const LONGEST_REGEX: usize = 1024;
+const VAIN_REGEXES: u32 = 4096;
 const LONGEST_CHAR: usize = 12;
 const LONGEST_TAG: usize = 64;
 const LONGEST_FENCE: usize = 16; // C++ allows as many, lex.string
@@ -17,9 +18,7 @@ pub fn special<'a>(lexer: &mut Lexer<'a>, at: usize) -> Option<Found> {
     let string = |end: usize| Some(Found::Span(Kind::String, end));
     match bytes[at] {
         b'\\' if syntax.has(BACKSLASH) => {
-            // Perl's references, \(@list), are no escapes.
-            let reference = syntax.has(PERL) && rest.get(1).is_some_and(|b| b"([{".contains(b));
-            let escaped = rest.get(1).is_some_and(|b| b.is_ascii() && *b != b'\n') && !reference;
+            let escaped = rest.get(1).is_some_and(|b| b.is_ascii() && *b != b'\n');
             return escaped.then_some(Found::Code(at + 2));
         }
         b'[' if syntax.has(LUA_LONG) => return string(lua_long(bytes, at)?),
@@ -42,12 +41,12 @@ pub fn special<'a>(lexer: &mut Lexer<'a>, at: usize) -> Option<Found> {
             return string(end);
         }
         b'/' if syntax.has(REGEX) && !rest.starts_with(b"//") && !rest.starts_with(b"/*") => {
-            let value = operand(lexer, at);
-            return if value {
-                string(regex(bytes, at, syntax.has(RUBY))?)
-            } else {
-                None
-            };
+            if !operand(lexer, at) || lexer.vain_regexes >= VAIN_REGEXES {
+                return None;
+            }
+            let end = regex(bytes, at, syntax.has(RUBY));
+            lexer.vain_regexes += u32::from(end.is_none());
+            return string(end?);
         }
         b'\'' if syntax.has(CHAR) => return string(character(bytes, at)?),
         b'%' if syntax.has(RUBY) && operand(lexer, at) => {

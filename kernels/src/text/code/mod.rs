@@ -1,7 +1,12 @@
 //! What a source file is made of: comments, strings, lines of this and that, by its language's own syntax.
 //!
-//! One lexical pass (`lexer.rs`) over a table of some 60 languages (`syntax.rs`); nothing is parsed. The
-//! floor is one read of the text and a few instructions per byte.
+//! One lexical pass (`lexer.rs`) over a table of 66 languages (`syntax.rs`), then the repetition of
+//! words; nothing is parsed. The floor is two reads of the text, a few instructions per byte and a hash
+//! per word and line. On one core 100 MB/s over the sample corpus's code (158 MB), where the general signals
+//! run at 64; both together at 39.
+//!
+//! How well it reads: in the languages where brackets must pair up outside of strings and comments, they
+//! do in 7,124 of 7,127 files of the corpus. Perl is the hardest: 94 % of its modules do.
 //!
 //! Definitions are those of OpenCoder's filters (Huang et al. 2024, appendix A, and their code) and of
 //! StarCoder (Li et al. 2023), read for what they mean. Departures, all of them towards fewer false

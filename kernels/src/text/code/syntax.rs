@@ -234,7 +234,7 @@ pub static LANGUAGES: &[Syntax] = &[
     },
     Syntax {
         name: "perl", formats: &["pl", "pm", "t", "perl"], quotes: &[DOUBLE_LINES, SINGLE_LINES, BACKTICK],
-        flags: HEREDOC | REGEX | PERL | POD | BACKSLASH,
+        flags: HEREDOC | REGEX | PERL | POD,
         functions: &["sub"], imports: &["use", "require"], classes: &["package"], prints: &["print", "say"], ..HASH
     },
     Syntax {
