@@ -21,6 +21,7 @@ mod repetition;
 mod segment;
 mod signals;
 mod table;
+mod unspaced;
 mod words;
 
 pub use words::word_hashes;
