@@ -16,6 +16,9 @@ mod packing;
 mod permutation;
 mod text;
 
+#[cfg(feature = "fuzzing")]
+pub use text::fuzzing;
+
 #[pymodule]
 fn curate_kernels(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;

@@ -14,6 +14,8 @@ use crate::arrow::{large_strings, to_python};
 
 mod classes;
 mod encoded;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod lines;
 mod maths;
 mod normalize;
