@@ -165,7 +165,7 @@ class BatchBuilder:
             "charset": pa.array([r.charset for r in records], pa.string()),
             "bytes": pa.array([r.bytes for r in records], pa.int64()),
             "text": pa.array(
-                [r.text if r.text is None else _storable(r.text) for r in records], pa.large_string()
+                [r.text if r.text is None else _characters(r.text) for r in records], pa.large_string()
             ),
             "error": pa.array([r.error for r in records], pa.string()),
             "error_offset": pa.array([r.error_offset for r in records], pa.int64()),
@@ -185,3 +185,12 @@ def batches(source: str, records: Iterator[Record]) -> Iterator[pa.RecordBatch]:
 
 def _storable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _characters(text: str) -> str:
+    """A text with U+FFFD for lone surrogates, as a decoder has it, so that the signals see what was lost."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text

@@ -108,10 +108,10 @@ class TestSegments:
             ("wait... what\u2026", 4, 2),  # wait ... what \u2026
             ("http://a.b/c?d=e, me@x.org.", 4, 2),  # addresses whole, less what follows
             ("$5 50% 10km", 6, 4),  # $ 5 50 % 10 km
-            ("\u6211\u4eec\u3002", 3, 2),  # a Han ideograph is a word
-            ("\u3072\u3089\u30ab\u30bf\u30ab\u30ca", 3, 3),  # hiragana by character, katakana by run
+            ("\u6211\u4eec\u3002", 3, 2),  # a Han pronoun, what is behind it, a full stop
+            ("\u3072\u3089\u30ab\u30bf\u30ab\u30ca", 2, 2),  # hiragana by its rules, katakana by run
             ("\ud55c\uad6d\uc5b4 \ubb38\uc7a5", 2, 2),  # Hangul by run
-            ("\u0e20\u0e32\u0e29\u0e32", 2, 2),  # Thai by syllable: pha sa
+            ("\u0e20\u0e32\u0e29\u0e32", 1, 1),  # Thai syllables joined to a word: pha sa
             ("\U0001f600\U0001f600", 2, 2),  # emoji by character; not on datatrove's list of punctuation
             ("-- \u2014 !", 3, 0),
         ],

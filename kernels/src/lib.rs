@@ -18,6 +18,9 @@ mod permutation;
 mod preparation;
 mod text;
 
+#[cfg(feature = "fuzzing")]
+pub use text::fuzzing;
+
 #[pymodule]
 fn curate_kernels(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;

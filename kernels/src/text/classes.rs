@@ -20,9 +20,9 @@ pub const PUNCTUATION: u16 = 1 << 6; // a token of these alone is no word
 pub const STABLE: u16 = 1 << 7; // a starter that NFC keeps and never joins to what precedes it
 pub const MATHS: u16 = 1 << 8; // mathematical operators and alphanumerics, not ASCII
 pub const BREAK: u16 = 1 << 9; // ends a line for Python's str.splitlines
-pub const SINGLE: u16 = 1 << 10; // a word by itself: Han ideograph, hiragana
-pub const SYLLABLE: u16 = 1 << 11; // begins a word: base letter of Thai, Lao, Khmer, Burmese
-pub const BINDS: u16 = 1 << 12; // the next base letter does not begin a word
+pub const SINGLE: u16 = 1 << 10; // a unit by itself: Han ideograph, hiragana
+pub const SYLLABLE: u16 = 1 << 11; // begins a unit: base letter of Thai, Lao, Khmer, Burmese
+pub const BINDS: u16 = 1 << 12; // the next base letter does not begin a unit
 pub const SYMBOL: u16 = 1 << 13; // a token by itself, wherever it stands: emoji, CJK punctuation
 pub const AFFIX: u16 = 1 << 14; // a token of its own at either edge of a chunk: brackets, quotes
 pub const DASH: u16 = 1 << 15; // en dash, em dash, tilde, hyphen: splits between letters
@@ -107,7 +107,7 @@ fn classify(c: char) -> u16 {
     class
 }
 
-/// Han ideographs (every block of them) and hiragana, whose words no dictionary-free rule finds.
+/// Han ideographs (every block of them) and hiragana.
 fn single(code: u32) -> bool {
     matches!(code,
         0x3005 | 0x3007 | 0x3041..=0x3096 | 0x309D..=0x309F | 0x3400..=0x4DBF | 0x4E00..=0x9FFF

@@ -20,6 +20,8 @@ mod classes;
 mod code;
 mod document;
 mod encoded;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod line_facts;
 mod line_rules;
 mod lines;
@@ -34,6 +36,7 @@ mod segment;
 mod signals;
 mod skeleton;
 mod table;
+mod unspaced;
 mod words;
 
 use line_rules::{PROFILES, Wanted};

@@ -9,11 +9,11 @@
 //!   letters, a dot between a small and a capital letter, `+ - * ^` between digits;
 //! * numbers (`1,000.5`), abbreviations of single letters (`U.S.`, `e.g.`) and addresses stay whole.
 //!
-//! Scripts written without spaces: a Han ideograph or hiragana is a word; katakana and Hangul go by
-//! runs; Thai, Lao, Khmer and Burmese by orthographic syllable. Emoji and CJK punctuation are tokens
-//! by themselves. Time is linear in the bytes for every input: no step looks back.
+//! Han, hiragana, Thai, Lao, Khmer and Burmese are cut as `unspaced.rs` says; katakana and Hangul go by
+//! runs. Emoji and CJK punctuation are tokens by themselves. Time is linear in the bytes for every input: no step looks back.
 
 use super::classes::*;
+use super::unspaced;
 
 /// Takes what the segmenter finds, in text order.
 pub trait Sink {
@@ -130,7 +130,6 @@ impl<S: Sink> Chunks<'_, S> {
     /// Everything up to the next white space, known to be letters before `at`; returns its end.
     fn chunk(&mut self, start: usize, mut at: usize) -> usize {
         let mut open = start; // start of the part not yet handed on
-        let mut binds = false;
         while at < self.bytes.len() {
             let byte = self.bytes[at];
             if byte < 0x80 {
@@ -138,7 +137,6 @@ impl<S: Sink> Chunks<'_, S> {
                     break;
                 }
                 at += 1;
-                binds = false;
                 continue;
             }
             let (c, class) = self.peek(at);
@@ -150,7 +148,17 @@ impl<S: Sink> Chunks<'_, S> {
                 }
                 return next;
             }
-            if class & (SINGLE | SYMBOL) != 0 {
+            if class & (SINGLE | SYLLABLE) != 0 {
+                let part = self.text[open..at].trim_end_matches(unspaced::ZERO_WIDTH_SPACE);
+                self.affixes(open, open + part.len());
+                let (text, classes) = (self.text, self.classes);
+                at = unspaced::words(text, at, classes, |start, end| {
+                    self.sink.token(start, end, false);
+                });
+                open = at;
+                continue;
+            }
+            if class & SYMBOL != 0 {
                 self.affixes(open, at);
                 let mut end = next;
                 while let (mark, MARK) = (self.peek(end).0, self.peek(end).1 & MARK) {
@@ -160,11 +168,6 @@ impl<S: Sink> Chunks<'_, S> {
                 (open, at) = (end, end);
                 continue;
             }
-            if class & SYLLABLE != 0 && !binds {
-                self.affixes(open, at);
-                open = at;
-            }
-            binds = class & BINDS != 0;
             at = next;
         }
         self.affixes(open, at);

@@ -1,8 +1,9 @@
 //! Normalised words for shingles: small letters, no punctuation, one hash each.
 //!
 //! A word is a run of letters, digits and marks, so `don't` is two words whichever apostrophe it has;
-//! scripts without spaces are cut as for the signals (a Han ideograph or hiragana is a word, Thai, Lao,
-//! Khmer and Burmese go by orthographic syllable). Emoji and signs are no words.
+//! of scripts without spaces a Han ideograph or hiragana is a word, and Thai, Lao, Khmer and Burmese go by
+//! orthographic syllable. The signals have longer words there (`unspaced.rs`); shingles stay with these
+//! units, as one changed character moves no cut behind it. Emoji and signs are no words.
 
 use xxhash_rust::xxh3::xxh3_64;
 
