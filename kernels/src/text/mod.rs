@@ -12,8 +12,10 @@ use pyo3::types::PyDict;
 
 use crate::arrow::{large_strings, to_python};
 
+mod address;
 mod classes;
 mod encoded;
+mod english;
 mod lines;
 mod maths;
 mod normalize;
