@@ -28,7 +28,17 @@ from mixtures.spec import Mixture, canonical
 
 #: Packages and modules whose code decides what a unit writes. What only shows results is left out.
 _CODE = ("curate", "tokenizer", "shards", "mixtures")
-_SHOWS_ONLY = ("corpus/", "cli.py", "sql.py", "explain.py", "progress.py", "executors/")
+_SHOWS_ONLY = (
+    "corpus/",
+    "executors/",
+    "cli.py",
+    "explain.py",
+    "progress.py",
+    "rules_in_force.py",
+    "show_rules.py",
+    "sql.py",
+    "what_if.py",
+)
 
 
 class RunError(Exception):

@@ -29,6 +29,13 @@ def signals(texts: pa.Array) -> pa.RecordBatch:
 def signal_names() -> dict[str, str]:
     """Signal name to its one-line definition, in column order."""
 
+def stop_words(texts: pa.Array, languages: pa.Array, lists: dict[str, list[str]]) -> pa.Array:
+    """Distinct words (int64) of each text that are on its language's list; null for a language without one.
+
+    `texts` and `languages` are `large_string`, of one length (else ValueError). A word with an apostrophe
+    inside is also looked up by what ends with it. Case counts.
+    """
+
 def text_hash(texts: pa.Array) -> pa.Array:
     """XXH3-128 of each text's bytes, as `fixed_size_binary(16)`, big-endian."""
 

@@ -224,7 +224,10 @@ def summarise(taken: dict[str, Taken], rounds: dict[str, list[Measured]]) -> dic
             "cores": os.cpu_count(),
             "system": platform.platform(terse=True),
         },
-        "versions": {"python": platform.python_version(), "datatrove": pinned_version("datatrove", "datatrove")}
+        "versions": {
+            "python": platform.python_version(),
+            "datatrove": pinned_version("datatrove", "datatrove"),
+        }
         | {name: metadata.version(name) for name in ("gigatoken", "pyarrow", "resiliparse")},
         "slice": {name: vars(t) for name, t in taken.items()},
         "rounds": {side: len(runs) for side, runs in rounds.items()},

@@ -1,7 +1,8 @@
 """Our decisions beside datatrove's: agreement rule by rule, on the first failure, and overall.
 
-Overall is keep or drop by all filters together; first failures are compared filter by filter. A rule is compared
-where datatrove's is defined (not for a text without words, nor where its list is of another language).
+Overall is keep or drop by all filters together; first failures are compared filter by filter. A rule is
+compared where datatrove's is defined: not for a text without words, nor where its list is of another
+language.
 """
 
 from __future__ import annotations

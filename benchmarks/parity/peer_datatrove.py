@@ -1,8 +1,8 @@
 """datatrove's side of the parity test: its own filters, rule by rule, over texts that it is given.
 
-Run by its own interpreter (`benchmarks/.venvs/datatrove`): reads JSON lines `{"text", "language"}` (ISO 639-1)
-and prints one of `{"filter": {"reason": first failure or null, "rules": {name: failed}}}` each. Every filter
-gets a Document of its own with the same text. A rule alone is the filter with its other thresholds off;
+Run by its own interpreter (`benchmarks/.venvs/datatrove`): reads JSON lines `{"text", "language"}` (ISO
+639-1) and prints one of `{"filter": {"reason": first failure or null, "rules": {name: failed}}}` each. Every
+filter gets a Document of its own with the same text. A rule alone is the filter with its other thresholds off;
 null where the filter is not defined (it divides by a number of words that is 0).
 
 The words are those of datatrove's tokenizer for the language. They are computed once per text and not once
@@ -34,8 +34,9 @@ for module in (gopher_quality_filter, gopher_repetition_filter, fineweb_quality_
 #: The thresholds of each filter, all off.
 QUALITY_OFF: dict[str, Any] = dict.fromkeys(
     (
-        "min_doc_words", "max_doc_words", "min_avg_word_length", "max_avg_word_length", "max_symbol_word_ratio",
-        "max_bullet_lines_ratio", "max_ellipsis_lines_ratio", "max_non_alpha_words_ratio", "min_stop_words",
+        "min_doc_words", "max_doc_words", "min_avg_word_length", "max_avg_word_length",
+        "max_symbol_word_ratio", "max_bullet_lines_ratio", "max_ellipsis_lines_ratio",
+        "max_non_alpha_words_ratio", "min_stop_words",
     )
 )  # fmt: skip
 REPETITION_OFF: dict[str, Any] = {

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.stages import stop_words
 from curate.stages.language import identify
 from curate.stages.rules import RuleSet, apply_rules
 from mixtures.spec import Source
@@ -58,8 +59,19 @@ def _language(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Arr
     return {"language": pc.fill_null(language, "und"), "language_score": pc.fill_null(score, 0.0)}
 
 
-def _signals(batch: pa.RecordBatch, _: SourceContext) -> dict[str, pa.Array]:
-    return {"signals": curate_kernels.signals(batch["text"]).to_struct_array()}
+def _signals(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
+    measured = curate_kernels.signals(batch["text"])
+    if stop_words.wanted(context.rule_sets):
+        counts = stop_words.count(batch["text"], batch["language"])
+    else:
+        counts = pa.nulls(len(batch), pa.int64())
+    return {"signals": measured.append_column(stop_words.NAME, counts).to_struct_array()}
+
+
+def signals_type() -> pa.DataType:
+    """The type of the column `signals`."""
+    measured = curate_kernels.signals(pa.array([], pa.large_string()))
+    return measured.append_column(stop_words.NAME, pa.array([], pa.int64())).to_struct_array().type
 
 
 def _decide(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
@@ -125,7 +137,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("unicode", ("text",), ("text", "text_bytes"), _unicode),
     Stage("domain", (), ("domain",), _domain),
     Stage("language", ("text",), ("language", "language_score"), _language),
-    Stage("signals", ("text",), ("signals",), _signals),
+    Stage("signals", ("text", "language"), ("signals",), _signals),
     Stage(
         "rules",
         ("text_bytes", "signals", "language", "language_score", "format"),

@@ -22,6 +22,7 @@ mod normalize;
 mod repetition;
 mod segment;
 mod signals;
+mod stop_words;
 mod table;
 mod words;
 
@@ -90,5 +91,6 @@ fn signal_names(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(normalize_texts, module)?)?;
     module.add_function(wrap_pyfunction!(text_signals, module)?)?;
-    module.add_function(wrap_pyfunction!(signal_names, module)?)
+    module.add_function(wrap_pyfunction!(signal_names, module)?)?;
+    stop_words::register(module)
 }
