@@ -42,7 +42,7 @@ SOURCES = {
 QUOTAS = {"web": (700, 80), "charsets": (60, 40), "wikipedia": (700, 300), "euler": (350, 0), "plos": (24, 0)}
 
 LANGUAGES = (
-    "en", "fr", "es", "de", "it", "pt", "nl", "da", "sv", "no", "fi", "pl", "cs", "sk", "hu", "ro", "hr", 
+    "en", "fr", "es", "de", "it", "pt", "nl", "da", "sv", "no", "fi", "pl", "cs", "sk", "hu", "ro", "hr",
     "sl", "lt", "ca", "ru", "uk", "bg", "sr", "el", "tr", "he", "ar", "fa",
 )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 Run by its own interpreter (`benchmarks/.venvs/datatrove`): reads JSON lines `{"text", "language"}` (ISO
 639-1) and prints one of `{"filter": {"reason": first failure or null, "rules": {name: failed}}}` each. Every
-filter gets a Document of its own with the same text. A rule alone is the filter with its other thresholds off;
+filter gets a Document of its own with the same text. A rule alone is the filter, its other thresholds off;
 null where the filter is not defined (it divides by a number of words that is 0).
 
 The words are those of datatrove's tokenizer for the language. They are computed once per text and not once
