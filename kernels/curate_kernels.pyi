@@ -4,6 +4,7 @@ Text columns are `large_string` (`pa.LargeStringArray`, one chunk). Every functi
 raises `ValueError` on an argument that makes no sense and never panics on data.
 """
 
+from collections.abc import Sequence
 from os import PathLike
 
 import pyarrow as pa
@@ -26,6 +27,16 @@ def signals(texts: pa.Array) -> pa.RecordBatch:
     or more.
     """
 
+def measure(texts: pa.Array, *, line_rules: Sequence[str]) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """What `signals` gives, and the edits that these line rules (`line_rule_names`) ask for.
+
+    Edits are as `apply_edits` takes them; none overlap. Where rules of several profiles meet, what any of
+    them cuts is cut once. ValueError for an unknown name.
+    """
+
+def line_rule_names() -> list[str]:
+    """Names that `measure` takes as `line_rules`."""
+
 def signal_names() -> dict[str, str]:
     """Signal name to its one-line definition, in column order."""
 
@@ -44,6 +55,17 @@ def document_ids(sources: pa.Array, locators: pa.Array) -> pa.Array:
 
 def keyed_uniform(ids: pa.Array, seed: int, salt: str) -> pa.Array:
     """A uniform float64 in [0, 1) per 16-byte id, a pure function of (id, seed, salt)."""
+
+# edits.rs
+
+def apply_edits(texts: pa.Array, edits: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
+    """The texts with their edits done, and which edits were applied (bool, one per edit).
+
+    `edits` has the columns `row` (uint32), `start`, `end` (int64, byte offsets in the text), `rule` (string)
+    and `replacement` (string; null: cut), sorted by row and start. One that overlaps the last applied edit
+    of its row is not applied. Nulls stay null. ValueError for offsets that are out of range, inside a
+    character or not sorted, and for an edit of a text that is null.
+    """
 
 # minhash.rs
 

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 mod arrow;
 mod clusters;
+mod edits;
 mod fim;
 mod identity;
 mod language;
@@ -21,6 +22,7 @@ fn curate_kernels(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     identity::register(module)?;
     text::register(module)?;
+    edits::register(module)?;
     minhash::register(module)?;
     clusters::register(module)?;
     language::register(module)?;
