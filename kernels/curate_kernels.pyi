@@ -43,8 +43,8 @@ def signal_names() -> dict[str, str]:
 def stop_words(texts: pa.Array, languages: pa.Array, lists: dict[str, list[str]]) -> pa.Array:
     """Distinct words (int64) of each text that are on its language's list; null for a language without one.
 
-    `texts` and `languages` are `large_string`, of one length (else ValueError). A word with an apostrophe
-    inside is also looked up by what ends with it. Case counts.
+    `texts` and `languages` are `large_string`, of one length (else ValueError). A word whose beginning,
+    up to an apostrophe, is on the list counts for that and for the rest. Case counts.
     """
 
 def text_hash(texts: pa.Array) -> pa.Array:

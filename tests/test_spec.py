@@ -482,3 +482,10 @@ def test_line_rules_are_named_alone_or_in_a_list_and_once() -> None:
     assert refusal(changed(place, "    lines: [refindweb]")) == [
         "m.yaml:6: sources.web.lines[0]: the text 'refindweb' is not a choice; did you mean 'refinedweb'?"
     ]
+
+
+def test_rules_are_names_or_paths_of_yaml_files() -> None:
+    place = "    language: {min_score: 0.65}"
+    named = load(changed(place, "    rules: [math, own/my rules.yaml]")).sources["web"].rules
+    assert named == ("math", "own/my rules.yaml")
+    assert "is not a plain name" in refusal(changed(place, "    rules: own/rules"))[0]

@@ -8,12 +8,14 @@ language.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import curate_kernels
 import pyarrow as pa
 
 from curate.stages.rules import apply_rules, load_rules
@@ -21,10 +23,15 @@ from curate.stages.rules import apply_rules, load_rules
 from ..peers import python_of
 from .documents import Document, signals_of
 
+#: Scripts without spaces: Thai, Lao, Khmer, Burmese, kana, Han, Hangul.
+UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]"
+)
+
 PEER = Path(__file__).with_name("peer_datatrove.py")
 
 #: Filters in the order in which FineWeb runs them; the names are those of our rule sets.
-FILTERS = ("gopher_repetition", "gopher_quality", "fineweb")
+FILTERS = ("gopher_repetition", "gopher_quality", "c4", "fineweb")
 
 Answer = dict[str, Any]
 
@@ -56,6 +63,7 @@ class Group:
     rules: dict[str, Tally] = field(default_factory=dict)
     first: dict[str, Tally] = field(default_factory=dict)
     overall: Tally = field(default_factory=Tally)
+    lines: Tally = field(default_factory=Tally)  # the text that C4's line rules leave
 
 
 @dataclass(frozen=True)
@@ -69,9 +77,15 @@ class Disagreement:
 
 
 def group_of(document: Document) -> str:
-    """English by source, other languages together by script."""
+    """English by source, other languages together by script.
+
+    What a model labels English although more than a letter in a hundred is of a script without spaces (feeds
+    of Chinese sites, with their markup) is a group of its own.
+    """
     if document.language == "en":
-        return f"English, {document.source}"
+        letters = sum(map(str.isalpha, document.text))
+        mixed = len(UNSPACED.findall(document.text)) > letters / 100
+        return "labelled English, with Han or kana" if mixed else f"English, {document.source}"
     scripts = {"Cyrillic": ("ru", "uk", "bg", "sr"), "Arabic, Hebrew": ("ar", "fa", "he"), "Greek": ("el",)}
     named = {"fr": "French", "es": "Spanish", "de": "German"}
     script = next((name for name, languages in scripts.items() if document.language in languages), None)
@@ -109,6 +123,9 @@ def compare(documents: Sequence[Document]) -> tuple[dict[str, Group], list[Disag
     groups: dict[str, Group] = {}
     differences: list[Disagreement] = []
     answers = zip(documents, our_failures(documents, signals), peer_answers(documents), strict=True)
+    texts = pa.array([document.text for document in documents], pa.large_string())
+    _, cuts = curate_kernels.measure(texts, line_rules=["c4"])
+    cut_texts = curate_kernels.apply_edits(texts, cuts)[0].to_pylist()
     for row, (document, ours, theirs) in enumerate(answers):
         group = groups.setdefault(group_of(document), Group())
         for name in FILTERS:
@@ -128,6 +145,11 @@ def compare(documents: Sequence[Document]) -> tuple[dict[str, Group], list[Disag
             tally.agreed += same
             tally.ours += mine is not None
             tally.theirs += reason is not None
+        same = cut_texts[row] == theirs["c4_text"]
+        group.lines.compared += 1
+        group.lines.agreed += same
+        if not same:
+            differences.append(Disagreement(document, "c4.lines", True, None))
         dropped = any(ours[name] for name in FILTERS)
         group.overall.add(dropped, any(theirs[name]["reason"] for name in FILTERS))
     return groups, differences

@@ -19,6 +19,7 @@ from typing import Any
 
 from datatrove.data import Document
 from datatrove.pipeline.filters import (
+    C4QualityFilter,
     FineWebQualityFilter,
     GopherQualityFilter,
     GopherRepetitionFilter,
@@ -76,9 +77,18 @@ FINEWEB: dict[str, dict[str, Any]] = {
     "duplicate_line_chars": {"char_duplicates_ratio": 0.01},
     "newlines": {"new_line_ratio": 0.3},
 }
+#: C4's checks of lines stay on, since what drops a document depends on the lines that got past them; what
+#: is off is the other reasons to drop it.
+C4_OFF: dict[str, Any] = {"min_num_sentences": -1, "filter_lorem_ipsum": False, "filter_curly_bracket": False}
+C4: dict[str, dict[str, Any]] = {
+    "lorem_ipsum": {"filter_lorem_ipsum": True},
+    "curly_bracket": {"filter_curly_bracket": True},
+    "sentences": {"min_num_sentences": 5},
+}
 FILTERS = {
     "gopher_quality": (GopherQualityFilter, QUALITY_OFF, QUALITY),
     "gopher_repetition": (GopherRepetitionFilter, REPETITION_OFF, REPETITION),
+    "c4": (C4QualityFilter, C4_OFF, C4),
     "fineweb": (FineWebQualityFilter, FINEWEB_OFF, FINEWEB),
 }
 
@@ -100,6 +110,9 @@ REASONS = {
     "dup_line_char_frac": "duplicate_line_chars",
     **{f"top_{n}_gram": f"top_{n}_gram" for n in (2, 3, 4)},
     **{f"duplicated_{n}_n_grams": f"duplicate_{n}_gram" for n in range(5, 11)},
+    "lorem_ipsum": "lorem_ipsum",
+    "curly_bracket": "curly_bracket",
+    "too_few_sentences": "sentences",
     "line_punct_ratio": "punctuated_lines",
     "short_line_ratio": "short_lines",
     "char_dup_ratio": "duplicate_line_chars",
@@ -117,9 +130,10 @@ def whole(name: str, language: str) -> Any:
 
 
 @cache
-def alone(name: str, rule: str, language: str) -> Any:
+def alone(name: str, rule: str | None, language: str) -> Any:
+    """A filter with one rule, or with none."""
     kind, off, rules = FILTERS[name]
-    return kind(language=language, **(off | rules[rule]))
+    return kind(language=language, **(off | (rules[rule] if rule else {})))
 
 
 def first_failure(step: Any, text: str) -> str | None:
@@ -152,7 +166,10 @@ def main() -> None:
             }
             for name, (_, _, rules) in FILTERS.items()
         }
-        answer["words"] = words(text, language) if "--words" in sys.argv else None
+        # The text as C4's filter leaves it with no reason to drop it: what its lines were cut to.
+        left = Document(text=text, id="")
+        alone("c4", None, language).filter(left)
+        answer["c4_text"] = left.text
         print(json.dumps(answer))
 
 

@@ -141,7 +141,9 @@ class _Source:
         try:
             return model.model_validate(self.data)
         except ValidationError as invalid:
-            first = invalid.errors()[0]
+            errors = invalid.errors()
+            # A key that is not known may well be the one that is missing.
+            first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
             message = _explain(model, first["type"], first["loc"], first["msg"])
             raise self.error(first["loc"], message) from None
 
@@ -206,12 +208,10 @@ def _check_signal(source: _Source, place: Place, signal: str) -> None:
     known = _signals()
     if signal not in known:
         raise source.error(place, f"there is no signal {signal!r}{nearest(signal, known)}")
-    if not (pa.types.is_integer(known[signal]) or pa.types.is_floating(known[signal])) and not (
-        pa.types.is_boolean(known[signal])
-    ):
-        raise source.error(
-            place, f"the signal {signal!r} is {known[signal]}, which has no bounds; use a scope"
-        )
+    kind = known[signal]
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        what = "text" if pa.types.is_string(kind) else str(kind)
+        raise source.error(place, f"the signal {signal} is {what}: rules are bounds on numbers; use a scope")
 
 
 def _bound(

@@ -1,8 +1,8 @@
 //! How many different frequent words of its language a text has, from lists that the caller gives.
 //!
 //! Words are those of the segmenter, which runs once more for this (some 150 MB/s on one core), so it is
-//! for texts of a source whose rules ask. A word is looked up as it stands; one with an apostrophe inside also by
-//! what goes before it and with it (`l'eau` has `l'`), since elided words are on the lists of their languages.
+//! for texts of a source whose rules ask. A word is looked up as it stands; elided words are on the lists of
+//! their languages, so one with an apostrophe inside is also looked up in two (`d'un`: `d'`, and then `un`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,12 +41,15 @@ struct Distinct<'a> {
 }
 
 impl Distinct<'_> {
-    fn look_up(&mut self, word: &str) {
-        if let Some(&number) = self.list.words.get(word)
-            && !std::mem::replace(&mut self.seen[number as usize], true)
-        {
+    /// Whether the word is on the list; it counts when it is seen for the first time.
+    fn look_up(&mut self, word: &str) -> bool {
+        let Some(&number) = self.list.words.get(word) else {
+            return false;
+        };
+        if !std::mem::replace(&mut self.seen[number as usize], true) {
             self.count += 1;
         }
+        true
     }
 }
 
@@ -58,15 +61,18 @@ impl Sink for Distinct<'_> {
         }
         let word = &self.text[start..end];
         if letters {
-            return self.look_up(word);
+            self.look_up(word);
+            return;
         }
         match word.find(['\'', '’']) {
-            None => self.look_up(word),
+            None => {
+                self.look_up(word);
+            }
             Some(at) => {
                 let plain = word.replace('’', "'");
                 self.look_up(&plain);
-                if at + 1 < plain.len() {
-                    self.look_up(&plain[..=at]);
+                if at + 1 < plain.len() && self.look_up(&plain[..=at]) {
+                    self.look_up(&plain[at + 1..]);
                 }
             }
         }
