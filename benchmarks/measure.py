@@ -8,6 +8,7 @@ import resource
 import subprocess
 import threading
 import time
+from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,14 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": platform.platform(terse=True),
     }
+
+
+def packaged(package: str, name: str) -> Path:
+    """A file inside an installed package, none of whose code is run."""
+    found = util.find_spec(package)
+    if found is None or found.origin is None:
+        raise SystemExit(f"{package} is not installed here; it is among this project's dependencies")
+    return Path(found.origin).parent / name
 
 
 def pinned(command: list[Any], cores: list[int], scratch: Path) -> tuple[float, float, int, str]:

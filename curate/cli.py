@@ -70,6 +70,8 @@ def main() -> None:
     curate status runs/v4                       what has been done
     curate sql runs/v4 "SELECT dropped_by, count(*) FROM documents GROUP BY 1 ORDER BY 2 DESC"
     curate explain runs/v4 URL-OR-ID            why a document is or is not in the mix
+    curate rules gopher_quality                 what a rule set asks
+    curate what-if runs/v4 --set gopher_quality.word_count.min=80
     curate report runs/v4                       the report as one HTML file
     curate classifier train|eval MODEL ...      quality and topic models
     """
@@ -271,14 +273,76 @@ def _shown(value: Any) -> Any:
 def explain(run_directory: str, what: str) -> None:
     """The whole story of a document, by its id, URL or locator (or a part of them)."""
     from curate.explain import find, show
+    from curate.rules_in_force import rules_of_source
     from curate.run_directory import open_run
-    from curate.stages.rules import load_rules
 
     job = open_run(run_directory)
     for story in find(run_directory, what):
-        source = job.mixture.sources.get(story.row["source"])
-        show(console, story, load_rules(source.rules) if source is not None else ())
+        show(console, story, rules_of_source(job, story.row["source"]))
         console.print()
+
+
+@main.command()
+@click.argument("rule_set", metavar="[SET]", required=False)
+@click.option("--language", metavar="CODE", help="Show the limits for this language.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def rules(rule_set: str | None, language: str | None, as_json: bool) -> None:
+    """The rule sets that come with curate; or one of them (or of a YAML file) with its rows."""
+    from dataclasses import asdict
+
+    from curate.show_rules import show_set, show_sets
+    from curate.stages.rules import load_rules, shipped_rules
+
+    found = load_rules([rule_set] if rule_set else shipped_rules())
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found], ensure_ascii=False))
+    elif rule_set:
+        show_set(console, found[0], language)
+    else:
+        show_sets(console, found)
+
+
+@main.command("what-if")
+@click.argument("run_directory")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="SET.RULE.BOUND=VALUE",
+    help="Another bound (min or max); none for no bound.",
+)
+@click.option("--off", multiple=True, metavar="RULE", help="Without this rule, or this whole set.")
+@click.option("--add", "added", multiple=True, metavar="SET", help="With this rule set (or YAML file) too.")
+@click.option("--source", "sources", multiple=True, metavar="NAME", help="For this source only (repeatable).")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def what_if(
+    run_directory: str,
+    settings: tuple[str, ...],
+    off: tuple[str, ...],
+    added: tuple[str, ...],
+    sources: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """What other rules would keep and drop, in documents, bytes and tokens, from the ledger alone.
+
+    \b
+    curate what-if runs/v4 --set gopher_quality.word_count.min=80
+    curate what-if runs/v4 --off gopher_quality.stop_words --add fineweb --source web
+    curate what-if runs/v4 --set fineweb2.top_2_gram.max.fr=0.1 --set language.min_score=0.8
+    """
+    from curate.run_directory import RunError, open_run
+    from curate.show_rules import as_json as plain
+    from curate.show_rules import show_answer
+    from curate.what_if import Changes, ask, parse_setting
+
+    if not (settings or off or added):
+        raise RunError("nothing to ask: give --set, --off or --add")
+    changes = Changes(tuple(map(parse_setting, settings)), off, added, sources)
+    answer = ask(open_run(run_directory), changes)
+    if as_json:
+        click.echo(json.dumps(plain(answer), ensure_ascii=False))
+    else:
+        show_answer(console, answer)
 
 
 @main.command()

@@ -15,6 +15,10 @@ import pyarrow as pa
 
 ID = pa.binary(16)
 
+#: The key of a ledger file's metadata that holds its source's rule sets, as `rule_sets.dump` writes them:
+#: with them a row's decision can be read, and asked again, whatever has become of the rule files since.
+RULES_KEY = b"curate.rules"
+
 #: What a source yields. `text` is null exactly where `error` is not: a record that could not be read.
 RAW = pa.schema(
     [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from curate.run_directory import RunError
+from curate.show_rules import reason
 from curate.sql import connect
-from curate.stages.rules import RuleSet
+from curate.stages.rule_sets import RuleSet
 from mixtures.tags import TAGS
 
 _FATES = {
@@ -147,15 +147,9 @@ def show(console: Console, story: Story, rule_sets: tuple[RuleSet, ...]) -> None
 
 
 def _reason(failed: str, row: dict[str, Any], rule_sets: tuple[RuleSet, ...]) -> str:
-    """A failed rule with the value that broke it and the limit."""
+    """A failed rule with the value that broke it, the limit, and whose limit it is."""
     for rule_set in rule_sets:
         for rule in rule_set.rules:
-            if rule.name == failed and row["signals"] is not None:
-                value = row["signals"][rule.signal]
-                limits = [
-                    f"at least {rule.min:g}" if rule.min is not None else "",
-                    f"at most {rule.max:g}" if rule.max is not None else "",
-                ]
-                shown = f"{value:.4g}" if isinstance(value, float) and math.isfinite(value) else str(value)
-                return f"{failed}: {rule.signal} is {shown}, wanted {' and '.join(filter(None, limits))}"
+            if rule.name == failed and row["signals"] is not None and rule.signal in row["signals"]:
+                return reason(rule_set, rule, row["signals"][rule.signal], row["language"])
     return failed

@@ -30,12 +30,15 @@ from mixtures.spec import Mixture, canonical
 _CODE = ("curate", "tokenizer", "shards", "mixtures")
 _SHOWS_ONLY = (
     "corpus/",
-    "cli.py",
+    "executors/",
     "classifiers/command.py",
-    "sql.py",
+    "cli.py",
     "explain.py",
     "progress.py",
-    "executors/",
+    "rules_in_force.py",
+    "show_rules.py",
+    "sql.py",
+    "what_if.py",
 )
 
 

@@ -62,6 +62,13 @@ def skeleton_lines(texts: pa.Array, *, min_kept: int = 16) -> pa.Array:
     """XXH3-64 (`list<uint64>`) of each line of each skeleton, in order, that has at least `min_kept` bytes
     outside of placeholders: what pages of one site share where their whole skeletons differ."""
 
+def stop_words(texts: pa.Array, languages: pa.Array, lists: dict[str, list[str]]) -> pa.Array:
+    """Distinct words (int64) of each text that are on its language's list; null for a language without one.
+
+    `texts` and `languages` are `large_string`, of one length (else ValueError). A word whose beginning,
+    up to an apostrophe, is on the list counts for that and for the rest. Case counts.
+    """
+
 def text_hash(texts: pa.Array) -> pa.Array:
     """XXH3-128 of each text's bytes, as `fixed_size_binary(16)`, big-endian."""
 

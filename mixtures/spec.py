@@ -96,6 +96,11 @@ Size = Annotated[int, BeforeValidator(_binary)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_one_or_more)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(_one_or_more)]
+#: A rule set by name, or the path of its YAML file.
+RuleSets = Annotated[
+    tuple[Annotated[str, Field(pattern=rf"^({_NAME}|[^\x00-\x1f]{{1,4090}}\.ya?ml)$")], ...],
+    BeforeValidator(_one_or_more),
+]
 
 
 class TokenizerSpec(BaseModel):
@@ -231,7 +236,7 @@ class Source(BaseModel):
     model_config = CLOSED
     read: Read
     domain: Annotated[str, Field(pattern=f"^({_NAME})?$")] = ""  # a Mixture puts the source's name for ""
-    rules: Names = ()
+    rules: RuleSets = ()
     lines: LineEdits = LineEdits()
     language: LanguageFilter | None = None
     topic: Topic | None = None

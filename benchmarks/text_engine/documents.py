@@ -29,7 +29,7 @@ SOURCES = {
 
 
 def make_documents(data: Path, folder: Path, size: int) -> Path:
-    """`documents.parquet` (source, locator, text) and the same as `documents.jsonl`, of about `size` bytes."""
+    """`documents.parquet` (source, locator, text) and the same as JSON Lines, of about `size` bytes."""
     wanted = json.dumps({"version": 1, "size": size, "sources": SOURCES}, sort_keys=True)
     record, target = folder / "wanted.json", folder / "documents.parquet"
     if record.exists() and record.read_text() == wanted:

@@ -1,4 +1,4 @@
-"""datatrove's side: its filters, language filter, MinHash signatures and PII formatter over documents in memory.
+"""datatrove's side: its filters, MinHash signatures and PII formatter over documents in memory.
 
 Run by its own interpreter, on one core. Loading of documents, models and word tokenizers is outside of the
 times; every step has seen a document before its clock starts. Prints one line of JSON: seconds per work.

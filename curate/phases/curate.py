@@ -18,12 +18,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate import storage
-from curate.document import DOCUMENTS, ledger_schema
+from curate.document import DOCUMENTS, RULES_KEY, ledger_schema
 from curate.phases import Phase, Result
 from curate.run_directory import Record, Run, RunError, Unit
 from curate.sources import Fields, ReadOptions, read_split
 from curate.sources.splits import Split, plan_splits
-from curate.stages import SourceContext, language_rules, run_stages
+from curate.stages import SourceContext, language_rules, run_stages, signals_type
+from curate.stages.rule_sets import dump
 from curate.stages.rules import fingerprint, load_rules
 from curate.stages.tags import tag
 from mixtures.spec import Mixture
@@ -89,7 +90,7 @@ def work(run: Run, unit: Unit) -> Result:
     fields = Fields(text=source.read.text, url=source.read.url or Fields.url, id=source.read.id or Fields.id)
     options = ReadOptions(fields=fields, document_bytes=run.mixture.limits.document_bytes)
     near = run.mixture.dedup.near
-    signals = curate_kernels.signals(pa.array([], pa.large_string())).to_struct_array().type
+    schema = ledger_schema(signals_type()).with_metadata({RULES_KEY: dump(context.rule_sets)})
     totals = {"documents": 0, "kept": 0, "quarantined": 0, "bytes": 0, "text_bytes": 0, "kept_bytes": 0}
     hashes: list[pa.RecordBatch] = []
     bands: list[pa.RecordBatch] = []
@@ -97,10 +98,10 @@ def work(run: Run, unit: Unit) -> Result:
         documents_file = stack.enter_context(storage.publishing(run.root, f"documents/{unit.name}.parquet"))
         ledger_file = stack.enter_context(storage.publishing(run.root, f"ledger/{unit.name}.parquet"))
         documents = stack.enter_context(_writer(documents_file.sink, DOCUMENTS))
-        ledger = stack.enter_context(_writer(ledger_file.sink, ledger_schema(signals)))
+        ledger = stack.enter_context(_writer(ledger_file.sink, schema))
         for batch in read_split(split, root=run.mixture.data, options=options):
             rows = _decided(batch, context)
-            ledger.write_batch(rows.select(ledger.schema.names).cast(ledger.schema))
+            ledger.write_batch(rows.select(schema.names).cast(schema))
             kept = rows.filter(pc.equal(rows["status"], "kept"))
             first_row = totals["kept"]
             totals["documents"] += len(rows)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.document import LANGUAGES
-from curate.stages import language_rules, tags
+from curate.stages import language_rules, stop_words, tags
 from curate.stages.edits import apply_found, edits_by_document
 from curate.stages.language_rules import LanguageRules
 from curate.stages.rules import RuleSet, apply_rules
@@ -91,12 +91,23 @@ def _language_rules(context: SourceContext) -> LanguageRules | None:
 
 def _signals(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
     lines = context.source.lines
-    signals, cuts = curate_kernels.measure(batch["text"], batch["format"], line_rules=lines.rules)
+    measured, cuts = curate_kernels.measure(batch["text"], batch["format"], line_rules=lines.rules)
     if lines.languages is not None:
         cuts = _of_languages(cuts, batch["language"], lines.languages, True)
     if lines.except_languages:
         cuts = _of_languages(cuts, batch["language"], lines.except_languages, False)
-    return {"signals": signals.to_struct_array(), "line_edits": edits_by_document(cuts, len(batch))}
+    if stop_words.wanted(context.rule_sets):
+        counts = stop_words.count(batch["text"], batch["language"])
+    else:
+        counts = pa.nulls(len(batch), pa.int64())
+    signals = measured.append_column(stop_words.NAME, counts).to_struct_array()
+    return {"signals": signals, "line_edits": edits_by_document(cuts, len(batch))}
+
+
+def signals_type() -> pa.DataType:
+    """The type of the column `signals`."""
+    measured = curate_kernels.signals(pa.array([], pa.large_string()))
+    return measured.append_column(stop_words.NAME, pa.array([], pa.int64())).to_struct_array().type
 
 
 def _of_languages(

@@ -1,73 +1,51 @@
-"""Rules as data: bounds on signals, read from YAML, applied to whole batches.
+"""Rules as data: rule sets read from YAML.
 
 A rule set is a file `curate/rules/<name>.yaml`: name, version, source, an optional scope, and rows
-`{signal, min, max}`. Bounds are inclusive. A document fails with every rule it broke, in the order of the
-sets and of their rows; the first of them is the one that drops it. Applying 40 rules to a batch costs
-40 comparisons of columns: nothing is done per document in Python.
+`{signal, min, max}` with a name, a scope and a source of their own where they need one.
 
-Signals are never NaN (a share of nothing is 0); should a NaN come, it is within no bounds and fails. A null
-signal means that there was no text to measure, and fails nothing.
+Values that differ by language are a table, `values`: `default` and a row per language, in the file or in
+one that it names; a row's `min` or `max` may then be the name of one of its columns. A language without a
+row, or whose row lacks the value, has the default; a value without a default bounds nothing there.
 """
 
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import curate_kernels
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from curate.stages import stop_words
+from curate.stages.rule_sets import Rule, RuleSet, Scope, apply_rules, fingerprint
+
+__all__ = [
+    "Rule",
+    "RuleError",
+    "RuleSet",
+    "Scope",
+    "apply_rules",
+    "fingerprint",
+    "load_rules",
+    "nearest",
+    "shipped_rules",
+]
+
 SHIPPED = Path(__file__).parent.parent / "rules"
 
-Mask = npt.NDArray[np.bool_]
+#: The row of a table of values for languages without one of their own.
+DEFAULT = "default"
+
 Place = tuple[int | str, ...]  # keys and indices down to a value of a YAML file
 
 
 class RuleError(ValueError):
     """A rules file that cannot be used: says where, what, and the nearest valid name."""
-
-
-@dataclass(frozen=True)
-class Scope:
-    """Where a rule applies. An empty list of what is in means all; a value that is not known (null)
-    is in no list, so that a rule for some languages skips a document of unknown language."""
-
-    domains: tuple[str, ...] = ()
-    languages: tuple[str, ...] = ()
-    formats: tuple[str, ...] = ()
-    except_domains: tuple[str, ...] = ()
-    except_languages: tuple[str, ...] = ()
-    except_formats: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Bounds on one signal, inclusive; `name` is `<set>.<rule>`."""
-
-    name: str
-    signal: str
-    min: float | None
-    max: float | None
-    scope: Scope
-    source: str | None
-
-
-@dataclass(frozen=True)
-class RuleSet:
-    name: str
-    version: int
-    source: str
-    scope: Scope
-    rules: tuple[Rule, ...]
 
 
 def shipped_rules() -> tuple[str, ...]:
@@ -88,90 +66,17 @@ def load_rules(names: Sequence[str]) -> tuple[RuleSet, ...]:
     return sets
 
 
-def fingerprint(rule_sets: Sequence[RuleSet]) -> str:
-    """A digest (32 hex digits) of everything that decides, in order; sources are remarks and left out."""
-
-    def decides(rule_set: RuleSet) -> dict[str, object]:
-        fields = asdict(rule_set)
-        for remark in (fields, *fields["rules"]):
-            del remark["source"]
-        return fields
-
-    text = json.dumps([decides(rule_set) for rule_set in rule_sets], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+def nearest(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
+    """`; did you mean ...?` with the nearest of the known names, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def apply_rules(
-    signals: pa.RecordBatch,
-    rule_sets: Sequence[RuleSet],
-    *,
-    domain: str | pa.Array | None = None,
-    languages: pa.Array | None = None,
-    formats: pa.Array | None = None,
-) -> tuple[pa.Array, pa.Array]:
-    """Failed rules per document (`list<string>`, empty if kept), and the first (`string`, null if kept).
-
-    `signals` has a row per document and a column per signal, as `curate_kernels.signals` gives; `domain` is
-    one for all or a column. Raises ValueError if a rule's signal is not among the columns.
-    """
-    rows = signals.num_rows
-    facts = {
-        "domains": pa.repeat(pa.scalar(domain, pa.string()), rows)
-        if domain is None or isinstance(domain, str)
-        else domain,
-        "languages": languages if languages is not None else pa.nulls(rows, pa.string()),
-        "formats": formats if formats is not None else pa.nulls(rows, pa.string()),
-    }
-    scopes: dict[Scope, Mask] = {}
-
-    def within(scope: Scope) -> Mask:
-        if scope not in scopes:
-            scopes[scope] = _within(scope, facts, rows)
-        return scopes[scope]
-
-    rules = [(rule_set, rule) for rule_set in rule_sets for rule in rule_set.rules]
-    failed = np.zeros((len(rules), rows), dtype=bool)
-    for index, (rule_set, rule) in enumerate(rules):
-        broken = _broken(signals, rule)
-        for scope in {rule_set.scope, rule.scope} - {Scope()}:
-            broken &= within(scope)
-        failed[index] = broken
-    names = pa.array([rule.name for _, rule in rules], pa.string())
-    document, which = np.nonzero(failed.T)
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(document, minlength=rows))]).astype(np.int32)
-    first = pa.array(failed.argmax(axis=0) if rules else np.zeros(rows, np.int64), mask=~failed.any(axis=0))
-    return pa.ListArray.from_arrays(offsets, names.take(pa.array(which))), names.take(first)
-
-
-def _broken(signals: pa.RecordBatch, rule: Rule) -> Mask:
-    index = signals.schema.get_field_index(rule.signal)
-    if index < 0:
-        raise ValueError(f"{rule.name} needs the signal {rule.signal}, which is not among the columns")
-    column = signals.column(index)
-    values = column.cast(pa.float64()).fill_null(0).to_numpy(zero_copy_only=False)
-    met = np.ones(len(values), dtype=bool)
-    if rule.min is not None:
-        met &= values >= rule.min
-    if rule.max is not None:
-        met &= values <= rule.max
-    valid: Mask = column.is_valid().to_numpy(zero_copy_only=False)
-    return valid & ~met
-
-
-def _within(scope: Scope, facts: dict[str, pa.Array], rows: int) -> Mask:
-    mask = np.ones(rows, dtype=bool)
-    for fact, column in facts.items():
-        for key, wanted in ((fact, True), (f"except_{fact}", False)):
-            if values := getattr(scope, key):
-                plain = column.cast(pa.string())
-                among = pc.is_in(plain, value_set=pa.array(values, pa.string())).to_numpy(
-                    zero_copy_only=False
-                )
-                mask &= among == wanted
-    return mask
-
-
-# --- Reading a file -------------------------------------------------------------------------------
+@cache
+def _signals() -> dict[str, pa.DataType]:
+    """Every signal with its type."""
+    fields = curate_kernels.signals(pa.array([], pa.large_string())).schema
+    return {field.name: field.type for field in fields} | {stop_words.NAME: pa.int64()}
 
 
 class _Scope(BaseModel):
@@ -179,9 +84,11 @@ class _Scope(BaseModel):
 
     domains: list[str] = []
     languages: list[str] = []
+    scripts: list[str] = []
     formats: list[str] = []
     except_domains: list[str] = []
     except_languages: list[str] = []
+    except_scripts: list[str] = []
     except_formats: list[str] = []
 
     def freeze(self) -> Scope:
@@ -189,24 +96,56 @@ class _Scope(BaseModel):
 
 
 class _Row(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str | None = None
     signal: str
-    min: float | None = None
-    max: float | None = None
+    min: Any = None  # a number, or the name of a value
+    max: Any = None
     scope: _Scope = _Scope()
     source: str | None = None
 
 
+class _Values(BaseModel):
+    """A file of values by language."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    source: str
+    values: dict[str, dict[str, float]]
+
+
 class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     name: str
     version: int
     source: str
     scope: _Scope = _Scope()
+    values: dict[str, dict[str, float]] = {}
     rules: list[_Row]
+
+
+class _Source:
+    """A parsed file: its values, and the line of each for errors."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.data, self.lines = _read(path)
+
+    def error(self, place: Place, message: str) -> RuleError:
+        known = next(place[:n] for n in range(len(place), -1, -1) if place[:n] in self.lines)
+        return RuleError(f"{self.path}:{self.lines[known]}: {message}")
+
+    def validate(self, model: type[BaseModel]) -> Any:
+        try:
+            return model.model_validate(self.data)
+        except ValidationError as invalid:
+            errors = invalid.errors()
+            # A key that is not known may well be the one that is missing.
+            first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+            message = _explain(model, first["type"], first["loc"], first["msg"])
+            raise self.error(first["loc"], message) from None
 
 
 def _path(name: str) -> Path:
@@ -217,51 +156,113 @@ def _path(name: str) -> Path:
         return path
     if name not in shipped_rules():
         raise RuleError(
-            f"there is no rule set {name!r}{_nearest(name, shipped_rules())}; known:"
+            f"there is no rule set {name!r}{nearest(name, shipped_rules())}; known:"
             f" {', '.join(shipped_rules())}, or a path that ends in .yaml"
         )
     return SHIPPED / f"{name}.yaml"
 
 
 def _load(path: Path) -> RuleSet:
-    data, lines = _read(path)
-
-    def error(place: Place, message: str) -> RuleError:
-        known = next(place[:n] for n in range(len(place), -1, -1) if place[:n] in lines)
-        return RuleError(f"{path}:{lines[known]}: {message}")
-
-    try:
-        file = _File.model_validate(data)
-    except ValidationError as invalid:
-        first = invalid.errors()[0]
-        raise error(first["loc"], _explain(first["type"], first["loc"], first["msg"])) from None
+    source = _Source(path)
+    table = source  # where the values are
+    values_source = None
+    if isinstance(source.data, dict) and isinstance(named := source.data.get("values"), str):
+        if not (path.parent / named).is_file():
+            raise source.error(("values",), f"there is no file {named!r} beside this one")
+        table = _Source(path.parent / named)
+        values = table.validate(_Values)
+        values_source = values.source
+        source.data = source.data | {"values": values.values}
+    file: _File = source.validate(_File)
     rules: list[Rule] = []
-    signals = curate_kernels.signal_names()
-    schema = curate_kernels.signals(pa.array([], pa.large_string())).schema
-    texts = {field.name for field in schema if pa.types.is_string(field.type)}
     for index, row in enumerate(file.rules):
         place: Place = ("rules", index)
-        if row.signal not in signals:
-            raise error(
-                (*place, "signal"), f"there is no signal {row.signal!r}{_nearest(row.signal, signals)}"
-            )
-        if row.signal in texts:
-            raise error((*place, "signal"), f"the signal {row.signal} is text: rules are bounds on numbers")
+        _check_signal(source, (*place, "signal"), row.signal)
         if row.min is None and row.max is None:
-            raise error(place, f"the rule on {row.signal} has neither min nor max")
-        if row.min is not None and row.max is not None and row.min > row.max:
-            raise error((*place, "min"), f"min {row.min:g} is above max {row.max:g}: no document meets both")
+            raise source.error(place, f"the rule on {row.signal} has neither min nor max")
+        low = _bound(source, (*place, "min"), row.min, file.values)
+        high = _bound(source, (*place, "max"), row.max, file.values)
+        for language in {*low, *high}:
+            least, most = low.get(language, low[DEFAULT]), high.get(language, high[DEFAULT])
+            if least is not None and most is not None and least > most:
+                where = f" for {language}" if language != DEFAULT else ""
+                raise source.error(
+                    (*place, "min"), f"min {least:g} is above max {most:g}{where}: no document meets both"
+                )
         name = f"{file.name}.{row.name or row.signal}"
         if any(rule.name == name for rule in rules):
-            raise error((*place, "name"), f"{name} is there twice: give one of them another name")
-        rules.append(Rule(name, row.signal, row.min, row.max, row.scope.freeze(), row.source))
-    return RuleSet(file.name, file.version, file.source, file.scope.freeze(), tuple(rules))
+            raise source.error((*place, "name"), f"{name} is there twice: give one of them another name")
+        languages = sorted({*low, *high} - {DEFAULT})
+        by_language = tuple(
+            (language, low.get(language, low[DEFAULT]), high.get(language, high[DEFAULT]))
+            for language in languages
+        )
+        rules.append(
+            Rule(name, row.signal, low[DEFAULT], high[DEFAULT], row.scope.freeze(), row.source, by_language)
+        )
+    _check_used(table, file)
+    return RuleSet(file.name, file.version, file.source, file.scope.freeze(), tuple(rules), values_source)
+
+
+def _check_signal(source: _Source, place: Place, signal: str) -> None:
+    known = _signals()
+    if signal not in known:
+        raise source.error(place, f"there is no signal {signal!r}{nearest(signal, known)}")
+    kind = known[signal]
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        what = "text" if pa.types.is_string(kind) else str(kind)
+        raise source.error(place, f"the signal {signal} is {what}: rules are bounds on numbers; use a scope")
+
+
+def _bound(
+    source: _Source, place: Place, given: object, values: dict[str, dict[str, float]]
+) -> dict[str, float | None]:
+    """The bound by language, `default` included."""
+    if given is None:
+        return {DEFAULT: None}
+    if isinstance(given, str) and (
+        found := {language: row[given] for language, row in values.items() if given in row}
+    ):
+        return {DEFAULT: None, **found}
+    where = ".".join(map(str, place))
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        names = sorted({name for row in values.values() for name in row})
+        or_name = f" or the name of a value{nearest(str(given), names)}" if names else ""
+        raise source.error(place, f"{where}: input should be a valid number{or_name}")
+    if not abs(given) < float("inf"):
+        raise source.error(place, f"{where}: input should be a finite number")
+    return {DEFAULT: float(given)}
+
+
+def _check_used(table: _Source, file: _File) -> None:
+    """A value that no rule names is most likely one whose name is mistyped."""
+    used = {bound for row in file.rules for bound in (row.min, row.max) if isinstance(bound, str)}
+    for language, row in file.values.items():
+        for name in row:
+            if name not in used:
+                raise table.error(
+                    ("values", language, name),
+                    f"no rule uses the value {name!r}{nearest(name, sorted(used))}",
+                )
+
+
+# --- YAML -------------------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 but for its booleans: `no` is Norwegian."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in rows if tag != "tag:yaml.org,2002:bool"]
+    for first, rows in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def _read(path: Path) -> tuple[object, dict[Place, int]]:
     """The values of a YAML file and the line of each, keys included; keys given twice are an error."""
     try:
-        loader = yaml.SafeLoader(path.read_text("utf-8"))
+        loader = _Loader(path.read_text("utf-8"))
         node = loader.get_single_node()
         if node is None:
             raise RuleError(f"{path}: the file is empty; it needs name, version, source and rules")
@@ -285,6 +286,8 @@ def _lines(path: Path, node: yaml.Node, place: Place, known: set[int]) -> Iterat
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise RuleError(f"{path}:{key.start_mark.line + 1}: a key is a name, not a list or a table")
             if key.value in seen:
                 raise RuleError(f"{path}:{key.start_mark.line + 1}: the key {key.value!r} is there twice")
             seen.add(key.value)
@@ -294,15 +297,10 @@ def _lines(path: Path, node: yaml.Node, place: Place, known: set[int]) -> Iterat
             yield from _lines(path, value, (*place, index), known)
 
 
-def _explain(kind: str, place: Place, message: str) -> str:
+def _explain(model: type[BaseModel], kind: str, place: Place, message: str) -> str:
     where = ".".join(str(part) for part in place)
     if kind == "extra_forbidden":
-        model = _Scope if "scope" in place[:-1] else _Row if place[0] == "rules" else _File
-        keys = tuple(model.model_fields)
-        return f"unknown key {place[-1]!r}{_nearest(str(place[-1]), keys)}; known here: {', '.join(keys)}"
+        inner = _Scope if "scope" in place[:-1] else _Row if place[0] == "rules" else model
+        keys = tuple(inner.model_fields)
+        return f"unknown key {place[-1]!r}{nearest(str(place[-1]), keys)}; known here: {', '.join(keys)}"
     return f"{where}: {message[0].lower()}{message[1:]}" if where else message
-
-
-def _nearest(name: str, known: Sequence[str] | dict[str, str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""

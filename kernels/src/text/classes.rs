@@ -75,10 +75,12 @@ fn classify(c: char) -> u16 {
     let maths = matches!(code,
         0xAC | 0xB1 | 0xD7 | 0xF7 | 0x2200..=0x22FF | 0x27C0..=0x27EF | 0x2980..=0x2AFF
         | 0x1D400..=0x1D7FF);
-    let symbol = code >= 0x2000
-        && !(maths || word || space || affix || single(code) || syllable(code))
-        && !matches!(code, 0x200B | 0x2010..=0x2014 | 0x2060..=0x206F | 0xD800..=0xF8FF | 0xFEFF)
-        && code < 0xE0000;
+    // Of the marks below U+2060 only the ellipsis stands by itself: a dagger or a prime stays with its word.
+    let symbol = matches!(c, '¦' | '©' | '®' | '°' | '…')
+        || code >= 0x2060
+            && !(maths || word || space || affix || single(code) || syllable(code))
+            && !matches!(code, 0x2060..=0x206F | 0x2190..=0x2194 | 0x21D2 | 0x21D4 | 0xD800..=0xF8FF | 0xFEFF)
+            && code < 0xE0000;
     set(ALPHA, c.is_alphabetic());
     set(NUMERIC, c.is_numeric());
     set(SPACE, space);

@@ -13,6 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::arrow::{large_strings, strings, to_python};
 
+mod address;
 mod c4;
 mod characters;
 mod chunks;
@@ -20,6 +21,7 @@ mod classes;
 mod code;
 mod document;
 mod encoded;
+mod english;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod line_facts;
@@ -35,6 +37,7 @@ mod repetition;
 mod segment;
 mod signals;
 mod skeleton;
+mod stop_words;
 mod table;
 mod unspaced;
 mod words;
@@ -211,5 +214,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(hash_words, module)?)?;
     module.add_function(wrap_pyfunction!(signal_names, module)?)?;
     module.add_function(wrap_pyfunction!(skeletons, module)?)?;
-    module.add_function(wrap_pyfunction!(skeleton_lines, module)?)
+    module.add_function(wrap_pyfunction!(skeleton_lines, module)?)?;
+    stop_words::register(module)
 }

@@ -4,15 +4,18 @@
 //! behind it, is done at once (some 95 % of English). Any other chunk goes the way of spaCy's blank
 //! English tokenizer, after which the thresholds of the Gopher rules in datatrove were set:
 //! * marks of punctuation come off both ends, one token each; two or more dots are one ellipsis;
-//! * `n't 's 'm 're 've 'll 'd` are tokens of their own, other apostrophes stay inside a word;
-//! * inside, a hyphen or dash splits between letters, `: < > = /` before a letter, a comma between
-//!   letters, a dot between a small and a capital letter, `+ - * ^` between digits;
-//! * numbers (`1,000.5`), abbreviations of single letters (`U.S.`, `e.g.`) and addresses stay whole.
+//! * `n't 'm 're 've 'll 'd` after the words that take them, and `'s` after any, are tokens of their own;
+//!   other apostrophes stay inside a word;
+//! * inside, a hyphen or dash splits before a letter and behind a letter or digit, as do `: < > = /`; a
+//!   comma between letters, a dot between a small and a capital letter, `+ - * ^` between digits;
+//! * numbers (`1,000.5`), abbreviations (`U.S.`, `e.g.`, `Inc.`), faces and addresses stay whole.
 //!
 //! Han, hiragana, Thai, Lao, Khmer and Burmese are cut as `unspaced.rs` says; katakana and Hangul go by
 //! runs. Emoji and CJK punctuation are tokens by themselves. Time is linear in the bytes for every input: no step looks back.
 
+use super::address::address;
 use super::classes::*;
+use super::english::{abbreviation, contraction, face, run_on};
 use super::unspaced;
 
 /// Takes what the segmenter finds, in text order.
@@ -70,12 +73,14 @@ pub fn segment(text: &str, suffixes: &mut Vec<(usize, usize)>, sink: &mut impl S
         }
         let kind = |at: usize| bytes.get(at).map_or(BLANK, |&b| ASCII[b as usize]);
         if at > start && kind(at) & BLANK != 0 {
-            chunks.sink.token(start, at, true);
+            chunks.letters(start, at);
         } else if at > start + 1 && kind(at) & TRAILING != 0 && kind(at + 1) & BLANK != 0 {
-            if bytes[at] == b'.' && !strips_dot(bytes[at - 2], bytes[at - 1]) {
+            if bytes[at] == b'.'
+                && (!strips_dot(bytes[at - 2], bytes[at - 1]) || abbreviation(&bytes[start..at]))
+            {
                 chunks.sink.token(start, at + 1, false);
             } else {
-                chunks.sink.token(start, at, true);
+                chunks.letters(start, at);
                 chunks.sink.token(at, at + 1, false);
             }
             at += 1;
@@ -99,6 +104,25 @@ struct Chunks<'a, S: Sink> {
 }
 
 impl<S: Sink> Chunks<'_, S> {
+    /// A word of ASCII letters, in two where two are written as one.
+    #[inline]
+    fn letters(&mut self, start: usize, end: usize) {
+        let cut = start + run_on(&self.bytes[start..end]);
+        if cut > start {
+            self.sink.token(start, cut, true);
+        }
+        self.sink.token(cut, end, true);
+    }
+
+    /// Whether `start..end` is one token although its marks would come off.
+    fn special(&self, start: usize, end: usize) -> bool {
+        let part = &self.bytes[start..end];
+        match part {
+            [word @ .., b'.'] => word.len() <= 6 && abbreviation(word),
+            _ => part.len() <= 3 && face(part),
+        }
+    }
+
     /// The character at `at` and its class; a space past the end.
     #[inline]
     fn peek(&self, at: usize) -> (char, u16) {
@@ -176,7 +200,7 @@ impl<S: Sink> Chunks<'_, S> {
 
     /// Take punctuation off both ends of `start..end`, then split what is left.
     fn affixes(&mut self, mut start: usize, mut end: usize) {
-        while start < end {
+        while start < end && !self.special(start, end) {
             let (c, class) = self.peek(start);
             let dots = self.dots(start, end);
             let next = start + c.len_utf8();
@@ -195,7 +219,7 @@ impl<S: Sink> Chunks<'_, S> {
                 break;
             }
         }
-        while start < end {
+        while start < end && !self.special(start, end) {
             let width = self.suffix(start, end);
             if width == 0 {
                 break;
@@ -204,7 +228,11 @@ impl<S: Sink> Chunks<'_, S> {
             end -= width;
         }
         if start < end {
-            self.infixes(start, end);
+            if self.special(start, end) {
+                self.sink.token(start, end, false);
+            } else {
+                self.infixes(start, end);
+            }
         }
         while let Some((start, end)) = self.suffixes.pop() {
             self.sink.token(start, end, false);
@@ -229,16 +257,20 @@ impl<S: Sink> Chunks<'_, S> {
             if rest == start {
                 return 0;
             }
-            let (second, second_class) = self.last(start, rest - before.len_utf8());
-            let alone = second_class & SPACE != 0 || second == '.';
+            let (_, second_class) = self.last(start, rest - before.len_utf8());
+            // A letter with its dot stays, as the p. of a page; so does what ends in another mark.
+            let alone = second_class & SPACE != 0 && matches!(before, 'a'..='z' | 'ä' | 'ö' | 'ü');
             let strips = if before_class & UPPER != 0 {
                 second_class & UPPER != 0
+            } else if before_class & (ALPHA | MARK) != 0 {
+                !alone
             } else {
-                before_class & (ALPHA | MARK | NUMERIC) == 0
-                    || !alone
-                    || before_class & NUMERIC != 0
+                before_class & AFFIX != 0 || matches!(before, '0'..='9' | '%' | '²' | '-' | '+')
             };
             return if strips { 1 } else { 0 };
+        }
+        if c == ':' && before == ')' {
+            return 2; // a face to spaCy, wherever it ends a word
         }
         if class & AFFIX != 0 || matches!(c, '–' | '—') {
             return width;
@@ -252,7 +284,7 @@ impl<S: Sink> Chunks<'_, S> {
         {
             return width + before.len_utf8();
         }
-        if class & ALPHA != 0 && c.is_ascii() && self.bytes[start].is_ascii_digit() {
+        if class & ALPHA != 0 && c.is_ascii() {
             return self.unit(start, end);
         }
         0
@@ -264,15 +296,19 @@ impl<S: Sink> Chunks<'_, S> {
         let letters = part
             .iter()
             .rev()
-            .take(4)
+            .take(5)
             .take_while(|b| b.is_ascii_alphabetic())
             .count();
         let (number, unit) = part.split_at(part.len() - letters);
         let known: &[&[u8]] = &[
             b"km", b"m", b"dm", b"cm", b"mm", b"nm", b"ha", b"ft", b"yd", b"kg", b"g", b"mg", b"t",
             b"lb", b"oz", b"mph", b"hPa", b"Pa", b"mbar", b"mb", b"MB", b"kb", b"KB", b"gb", b"GB",
-            b"tb", b"TB", b"T", b"G", b"M", b"K", b"am", b"pm",
+            b"tb", b"TB", b"T", b"G", b"M", b"K", b"in", b"kmh",
         ];
+        if matches!(unit, b"am" | b"pm") {
+            let hour = matches!(number, [b'1'..=b'9'] | [b'1', b'0'..=b'2']);
+            return if hour { letters } else { 0 };
+        }
         let digit = number.last().is_some_and(u8::is_ascii_digit);
         if digit && known.contains(&unit) {
             letters
@@ -293,9 +329,11 @@ impl<S: Sink> Chunks<'_, S> {
     fn infixes(&mut self, start: usize, end: usize) {
         let part = &self.bytes[start..end];
         let ascii_letters = part.iter().all(u8::is_ascii_alphabetic);
-        if ascii_letters || address(part) || part == b"and/or" {
-            self.sink.token(start, end, ascii_letters);
-            return;
+        if ascii_letters {
+            return self.letters(start, end);
+        }
+        if address(part) || part == b"and/or" {
+            return self.sink.token(start, end, false);
         }
         let (mut open, mut at) = (start, start);
         let (mut before, mut before_class) = (' ', SPACE);
@@ -350,6 +388,9 @@ impl<S: Sink> Chunks<'_, S> {
         };
         let (letter_before, letter_after) = (before_class & ALPHA != 0, after_class & ALPHA != 0);
         let digit_before = before_class & NUMERIC != 0;
+        if c == '-' && digit_before && (width > 1 || after_class & NUMERIC != 0) {
+            return 1; // 3-4, and the first of 3--4
+        }
         let quote = |c: char| matches!(c, '\'' | '"' | '’' | '”' | '“');
         let splits = match c {
             '.' if width > 1 => true,
@@ -360,24 +401,28 @@ impl<S: Sink> Chunks<'_, S> {
             ',' => letter_before && letter_after,
             ':' | '<' | '>' | '=' | '/' => (letter_before || digit_before) && letter_after,
             '+' | '*' | '^' => digit_before && (after_class & NUMERIC != 0 || after == '-'),
-            _ if class & DASH != 0 => {
-                (letter_before && letter_after)
-                    || (c == '-' && width == 1 && digit_before && after_class & NUMERIC != 0)
-            }
+            _ if class & DASH != 0 => (letter_before || digit_before) && letter_after,
             _ => false,
         };
         if splits { width } else { 0 }
     }
 
-    /// A word, with an English clitic as a token of its own.
+    /// A word, an English contraction in its parts.
     fn word(&mut self, start: usize, end: usize) {
-        let cut = end - clitic(&self.bytes[start..end]);
-        let cut = if cut > start { cut } else { end };
-        let letters = self.bytes[start..cut].iter().all(u8::is_ascii_alphabetic);
-        self.sink.token(start, cut, letters);
-        if cut < end {
-            self.sink.token(cut, end, false);
+        let part = &self.bytes[start..end];
+        if part.iter().all(u8::is_ascii_alphabetic) {
+            return self.sink.token(start, end, true);
         }
+        let (first, second) = contraction(part);
+        if first > 0 {
+            let head = &self.bytes[start..start + first];
+            let letters = head.iter().all(u8::is_ascii_alphabetic);
+            self.sink.token(start, start + first, letters);
+        }
+        if second > first {
+            self.sink.token(start + first, start + second, false);
+        }
+        self.sink.token(start + second, end, false);
     }
 }
 
@@ -392,38 +437,4 @@ fn bare_clitic(rest: &[u8]) -> bool {
         && !rest
             .get(letters)
             .is_some_and(|&b| b.is_ascii_alphanumeric() || b >= 0x80)
-}
-
-/// Length of the clitic at the end of a word: `n't`, `'m`, `'re`, `'ve`, `'ll`, `'d`; 0 for none.
-fn clitic(word: &[u8]) -> usize {
-    let letters = word
-        .iter()
-        .rev()
-        .take(3)
-        .take_while(|b| b.is_ascii_alphabetic())
-        .count();
-    let (head, tail) = word.split_at(word.len() - letters);
-    let apostrophe = match head {
-        [.., b'\''] => 1,
-        [.., 0xE2, 0x80, 0x99] => 3,
-        _ => return 0,
-    };
-    match tail {
-        b"t" | b"T" if matches!(head[..head.len() - apostrophe].last(), Some(b'n' | b'N')) => {
-            apostrophe + 2
-        }
-        b"m" | b"M" | b"d" | b"D" | b"re" | b"RE" | b"ve" | b"VE" | b"ll" | b"LL" => {
-            apostrophe + letters
-        }
-        _ => 0,
-    }
-}
-
-/// A web or mail address, as far as its marks tell.
-fn address(part: &[u8]) -> bool {
-    let looked_at = &part[..part.len().min(64)];
-    part.starts_with(b"www.")
-        || looked_at.windows(3).any(|three| three == b"://")
-        || matches!(looked_at.iter().position(|&b| b == b'@'),
-            Some(at) if at > 0 && part[at..].contains(&b'.'))
 }
