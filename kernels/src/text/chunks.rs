@@ -1,6 +1,6 @@
 //! The words between white space, with what is in them, in one pass over the bytes.
 //!
-//! A look-up and an or per byte (0.7 ns), so that whoever takes the words looks into a word only
+//! A look-up and an or per byte (1.4 ns), so that whoever takes the words looks into a word only
 //! where there is something for it. White space is what Python's `str.isspace` accepts.
 
 use super::classes::{Classes, SPACE};

@@ -48,7 +48,6 @@ pub struct LineScratch {
     seen: FirstSeen,
     stripped: Vec<u64>,
     stripped_chars: Vec<u32>,
-    counts: Vec<u32>,
 }
 
 /// Measure `text`, whose `str.splitlines` characters are at `breaks`.
@@ -145,19 +144,15 @@ fn newline_items(
 /// Counts of the stripped lines, all copies of a repeated one included.
 fn copies(out: &mut Lines, scratch: &mut LineScratch) {
     scratch.seen.find(&scratch.stripped);
-    scratch.counts.clear();
-    scratch.counts.resize(scratch.stripped.len(), 0);
-    for &first in &scratch.seen.first {
-        scratch.counts[first as usize] += 1;
-    }
+    let counts = &scratch.seen.counts;
     for (&first, &chars) in scratch.seen.first.iter().zip(&scratch.stripped_chars) {
         out.stripped_chars += u64::from(chars);
-        if scratch.counts[first as usize] > 1 {
+        if counts[first as usize] > 1 {
             out.repeated += 1;
             out.repeated_chars += u64::from(chars);
         }
     }
-    out.distinct = scratch.counts.iter().filter(|&&count| count > 0).count() as u64;
+    out.distinct = counts.iter().filter(|&&count| count > 0).count() as u64;
 }
 
 fn paragraphs(

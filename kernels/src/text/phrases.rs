@@ -3,7 +3,7 @@
 //! The phrases and their groups are `phrases.txt`, compiled in. Aho-Corasick over ASCII without case,
 //! every occurrence of every phrase; what asks for more (case, whole words) is checked where it is
 //! found. Each step of an automaton waits for the one before, so four parts of a text are searched
-//! abreast, each from as far before its part as the longest phrase can begin: 0.7 ns per byte, not 2.
+//! abreast, each from as far before its part as the longest phrase can begin: 0.8 ns per byte, not 2.
 
 use std::sync::OnceLock;
 
@@ -100,54 +100,57 @@ impl Finder {
             return;
         };
         let part = bytes.len().div_ceil(LANES);
-        let mut lanes: [Lane; LANES] = std::array::from_fn(|lane| {
+        let lanes: [Lane; LANES] = std::array::from_fn(|lane| {
             let end = bytes.len().min((lane + 1) * part);
             let from = (lane * part).saturating_sub(self.longest).min(end);
             Lane {
                 bytes: &bytes[from..end],
                 from,
                 owns: lane * part,
-                state: begin,
             }
         });
-        let mut report = |lane: &Lane, step: usize| {
+        let mut report = |lane: &Lane, state: StateID, step: usize| {
             let end = lane.from + step + 1;
             // What ends before a lane's own part is found by the lane before it.
-            if automaton.is_match(lane.state) && end > lane.owns {
-                for index in 0..automaton.match_len(lane.state) {
-                    let pattern = automaton.match_pattern(lane.state, index);
+            if automaton.is_match(state) && end > lane.owns {
+                for index in 0..automaton.match_len(state) {
+                    let pattern = automaton.match_pattern(state, index);
                     let start = end - automaton.pattern_len(pattern);
                     found(pattern.as_usize(), start, end);
                 }
             }
         };
         let abreast = lanes.iter().map(|lane| lane.bytes.len()).min().unwrap_or(0);
-        for step in 0..abreast {
+        let [first, second, third, fourth] = lanes.each_ref().map(|lane| &lane.bytes[..abreast]);
+        let mut states = [begin; LANES];
+        let steps = first.iter().zip(second).zip(third.iter().zip(fourth));
+        for (step, ((&first, &second), (&third, &fourth))) in steps.enumerate() {
             let mut special = false;
-            for lane in &mut lanes {
-                lane.state = automaton.next_state(Anchored::No, lane.state, lane.bytes[step]);
-                special |= automaton.is_special(lane.state);
+            for (state, byte) in states.iter_mut().zip([first, second, third, fourth]) {
+                *state = automaton.next_state(Anchored::No, *state, byte);
+                special |= automaton.is_special(*state);
             }
             if special {
-                lanes.iter().for_each(|lane| report(lane, step));
+                for (lane, &state) in lanes.iter().zip(&states) {
+                    report(lane, state, step);
+                }
             }
         }
-        for lane in &mut lanes {
+        for (lane, mut state) in lanes.iter().zip(states) {
             for (step, &byte) in lane.bytes.iter().enumerate().skip(abreast) {
-                lane.state = automaton.next_state(Anchored::No, lane.state, byte);
-                report(lane, step);
+                state = automaton.next_state(Anchored::No, state, byte);
+                report(lane, state, step);
             }
         }
     }
 }
 
-/// A part of a text and how far the automaton has come in it.
+/// A part of a text that is searched beside the others.
 struct Lane<'a> {
     bytes: &'a [u8],
     /// Where `bytes` begin, and where the lane's own part does.
     from: usize,
     owns: usize,
-    state: StateID,
 }
 
 /// Count the phrases of `text`; its cursed substrings go to `curses`, by their ends.

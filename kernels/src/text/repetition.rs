@@ -21,30 +21,36 @@ pub struct FirstSeen {
     slots: Vec<u32>,
     /// For every item, the index of the first item with the same hash.
     pub first: Vec<u32>,
+    /// For every item, how many there are with the same hash if it is the first, else 0.
+    pub counts: Vec<u32>,
 }
 
 impl FirstSeen {
-    /// Fill `first` for `hashes`; at most 2^32 - 1 of them.
+    /// Fill `first` and `counts` for `hashes`; at most 2^32 - 1 of them.
     pub fn find(&mut self, hashes: &[u64]) {
         let capacity = (hashes.len() * 2).next_power_of_two().max(2);
         let shift = 64 - capacity.trailing_zeros();
         self.slots.clear();
         self.slots.resize(capacity, EMPTY);
         self.first.clear();
-        self.first
-            .extend(hashes.iter().enumerate().map(|(item, &hash)| {
-                let mut slot = (mix(hash) >> shift) as usize;
-                loop {
-                    match self.slots[slot] {
-                        EMPTY => {
-                            self.slots[slot] = item as u32;
-                            return item as u32;
-                        }
-                        other if hashes[other as usize] == hash => return other,
-                        _ => slot = (slot + 1) & (capacity - 1),
+        self.first.reserve(hashes.len());
+        self.counts.clear();
+        self.counts.resize(hashes.len(), 0);
+        for (item, &hash) in hashes.iter().enumerate() {
+            let mut slot = (mix(hash) >> shift) as usize;
+            let first = loop {
+                match self.slots[slot] {
+                    EMPTY => {
+                        self.slots[slot] = item as u32;
+                        break item as u32;
                     }
+                    other if hashes[other as usize] == hash => break other,
+                    _ => slot = (slot + 1) & (capacity - 1),
                 }
-            }));
+            };
+            self.first.push(first);
+            self.counts[first as usize] += 1;
+        }
     }
 }
 
@@ -90,7 +96,6 @@ pub struct Ngrams {
     prefix: Vec<u64>,
     positions: Vec<u32>,
     hashes: Vec<u64>,
-    counts: Vec<u32>,
     repeated: Vec<(u32, u32)>, // position of a repeated n-gram, and its first occurrence's index
 }
 
@@ -133,13 +138,9 @@ impl Ngrams {
     fn words(&mut self, words: &[u64], out: &mut Repetition) {
         self.seen.find(words);
         let first = &self.seen.first;
-        self.counts.clear();
-        self.counts.resize(words.len(), 0);
-        for &first in first {
-            self.counts[first as usize] += 1;
-        }
+        let counts = &self.seen.counts;
         let logs = weighted_logs();
-        for (&count, &word) in self.counts.iter().zip(words) {
+        for (&count, &word) in counts.iter().zip(words) {
             if count > 0 && word & WORD != 0 {
                 out.words += u64::from(count);
                 out.distinct += 1;
@@ -152,7 +153,7 @@ impl Ngrams {
         self.positions.clear();
         let mut before = false;
         for (item, &first) in first.iter().enumerate() {
-            let repeated = self.counts[first as usize] > 1;
+            let repeated = counts[first as usize] > 1;
             if before && repeated {
                 self.positions.push(item as u32 - 1);
             }
@@ -182,15 +183,10 @@ impl Ngrams {
 
     /// Count the candidates and list the repeated ones; position and count of the top n-gram.
     fn tally(&mut self) -> (usize, u32) {
-        self.counts.clear();
-        self.counts.resize(self.positions.len(), 0);
-        for &first in &self.seen.first {
-            self.counts[first as usize] += 1;
-        }
         self.repeated.clear();
         let mut top = (0, 1);
         for (item, &first) in self.seen.first.iter().enumerate() {
-            let count = self.counts[first as usize];
+            let count = self.seen.counts[first as usize];
             if count > 1 {
                 self.repeated.push((self.positions[item], first));
                 if count > top.1 {
@@ -208,7 +204,7 @@ impl Ngrams {
             if position < resume {
                 continue;
             }
-            let visited = &mut self.counts[first as usize];
+            let visited = &mut self.seen.counts[first as usize];
             if *visited == EMPTY {
                 sum += chars[position..position + n]
                     .iter()
