@@ -106,7 +106,7 @@ def test_the_summary_as_json_counts_units(finished: Finished, copy: Path) -> Non
 
 def test_phases_can_be_run_one_by_one(finished: Finished, tmp_path: Path) -> None:
     root = tmp_path / "run"
-    for phase in ("curate", "dedup", "tokenize", "plan", "write", "manifest", "report"):
+    for phase in ("curate", "classify", "dedup", "tokenize", "plan", "write", "manifest", "report"):
         done = invoke("run", finished.mixture, "-o", root, "-w", 1, "--only", phase)
         assert done.exit_code == 0, done.output
     assert_same_outputs(root, finished.bytes)
@@ -138,7 +138,7 @@ def test_a_phase_does_not_work_on_what_another_mixture_left(
 def test_an_unknown_phase_names_those_there_are(finished: Finished, tmp_path: Path) -> None:
     done = invoke("run", finished.mixture, "-o", tmp_path / "run", "--only", "tokenise")
     assert done.exit_code == 1
-    assert "--only tokenise: no such phase; there are curate, dedup.exact" in words(done.stderr)
+    assert "--only tokenise: no such phase; there are curate, classify.train" in words(done.stderr)
     assert not (tmp_path / "run").exists()
 
 
