@@ -2,7 +2,8 @@
 
 use arrow_array::types::ArrowPrimitiveType;
 use arrow_array::{
-    Array, ArrayRef, FixedSizeBinaryArray, LargeStringArray, PrimitiveArray, make_array,
+    Array, ArrayRef, BooleanArray, FixedSizeBinaryArray, LargeStringArray, PrimitiveArray,
+    make_array,
 };
 use arrow_data::ArrayData;
 use arrow_pyarrow::{FromPyArrow, ToPyArrow};
@@ -19,6 +20,11 @@ fn array<A: Array + Clone + 'static>(value: &Bound<'_, PyAny>, expected: &str) -
 /// A `large_string` column.
 pub fn large_strings(value: &Bound<'_, PyAny>) -> PyResult<LargeStringArray> {
     array(value, "a large_string array")
+}
+
+/// A `bool` column.
+pub fn booleans(value: &Bound<'_, PyAny>) -> PyResult<BooleanArray> {
+    array(value, "a bool array")
 }
 
 /// A `fixed_size_binary(width)` column.

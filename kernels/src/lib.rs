@@ -15,6 +15,7 @@ mod layout;
 mod minhash;
 mod packing;
 mod permutation;
+mod privacy;
 mod text;
 
 #[pymodule]
@@ -29,6 +30,7 @@ fn curate_kernels(module: &Bound<'_, PyModule>) -> PyResult<()> {
     packing::register(module)?;
     layout::register(module)?;
     permutation::register(module)?;
+    privacy::register(module)?;
     fim::register(module)?;
     Ok(())
 }
