@@ -1,7 +1,7 @@
 //! Personal data and secrets: one scan finds candidates, patterns and check digits decide.
 //!
 //! Two searches over a text that is still in the cache: one for the first bytes of addresses and numbers (a
-//! table of 256), one for the prefixes of all known tokens (SIMD). Candidates are rare and each looks at a
+//! table of 256), one for the prefixes of all known tokens. Candidates are rare and each looks at a
 //! bounded number of bytes, so hostile input takes linear time. The floor is one read of the text. What is
 //! looked for (prefixes, patterns, lists, thresholds) comes from `curate/rules/privacy/`.
 
@@ -25,6 +25,7 @@ mod digits;
 mod email;
 mod payment;
 mod phone;
+mod prefixes;
 mod span;
 mod token;
 mod words;

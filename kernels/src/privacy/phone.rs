@@ -169,7 +169,7 @@ impl Phones {
     fn national(&self, text: &str, number: &Number, start: usize) -> Option<usize> {
         let last = (0..number.count)
             .rev()
-            .find(|&index| (8..=13).contains(&number.groups[index].total))?;
+            .find(|&index| (8..=15).contains(&number.groups[index].total))?;
         if last > 6 || is_date(number) || !self.words.before(text, start) {
             return None;
         }

@@ -1,13 +1,13 @@
 //! Keys and tokens of known services, and blocks of private keys in PEM armour.
 //!
-//! A search for all prefixes at once (SIMD where the processor has it) finds candidates; a rule's pattern,
+//! A search for all prefixes at once finds candidates; a rule's pattern,
 //! anchored at the prefix, its check digits and its entropy decide. Every rule is a row of the rules file.
 
-use aho_corasick::packed::{Config, MatchKind, Searcher};
 use memchr::memmem;
 use pyo3::FromPyObject;
 use regex::bytes::{Regex, RegexBuilder};
 
+use super::prefixes::Prefixes;
 use super::span::{Findings, Kind, Span};
 use super::words::{at, before, contains_any, entropy, is_word, lower};
 
@@ -48,16 +48,11 @@ enum Check {
 }
 
 pub struct Tokens {
-    searcher: Search,
+    prefixes: Prefixes,
     /// For each prefix, the rules that begin with it or with a prefix of it.
     rules_of: Vec<Vec<u16>>,
     rules: Vec<Compiled>,
     placeholders: Vec<Vec<u8>>,
-}
-
-enum Search {
-    Packed(Searcher),
-    Automaton(aho_corasick::AhoCorasick),
 }
 
 const BEGIN: &[u8] = b"-----BEGIN ";
@@ -98,12 +93,6 @@ impl Tokens {
             });
             let number = u16::try_from(index).map_err(|_| "token: too many rules".to_owned())?;
             for prefix in &rule.prefixes {
-                if prefix.len() < 3 {
-                    return Err(format!(
-                        "token.{}: the prefix {prefix:?} is shorter than 3",
-                        rule.name
-                    ));
-                }
                 starts.push((prefix.clone().into_bytes(), number));
                 if !prefixes.contains(&prefix.clone().into_bytes()) {
                     prefixes.push(prefix.clone().into_bytes());
@@ -120,23 +109,8 @@ impl Tokens {
                     .collect()
             })
             .collect();
-        let packed = Config::new()
-            .match_kind(MatchKind::LeftmostLongest)
-            .builder()
-            .extend(&prefixes)
-            .build();
-        let searcher = match packed {
-            Some(searcher) => Search::Packed(searcher),
-            None => Search::Automaton(
-                aho_corasick::AhoCorasick::builder()
-                    .match_kind(aho_corasick::MatchKind::LeftmostLongest)
-                    .kind(Some(aho_corasick::AhoCorasickKind::DFA))
-                    .build(&prefixes)
-                    .map_err(|error| format!("token: {error}"))?,
-            ),
-        };
         Ok(Self {
-            searcher,
+            prefixes: Prefixes::new(&prefixes).map_err(|error| format!("token: {error}"))?,
             rules_of,
             rules: compiled,
             placeholders: lower(rules.placeholders),
@@ -144,33 +118,9 @@ impl Tokens {
     }
 
     pub fn scan(&self, bytes: &[u8], found: &mut Findings) {
-        match &self.searcher {
-            Search::Packed(searcher) => {
-                let mut from = 0;
-                // `find_in` runs over the whole rest, so that a finding's body is not searched again.
-                while let Some(hit) = searcher.find_in(bytes, (from..bytes.len()).into()) {
-                    from = self.candidate(
-                        bytes,
-                        hit.pattern().as_usize(),
-                        hit.start(),
-                        hit.end(),
-                        found,
-                    );
-                }
-            }
-            Search::Automaton(automaton) => {
-                let mut from = 0;
-                let input = |from| aho_corasick::Input::new(bytes).range(from..);
-                while let Some(hit) = automaton.find(input(from)) {
-                    from = self.candidate(
-                        bytes,
-                        hit.pattern().as_usize(),
-                        hit.start(),
-                        hit.end(),
-                        found,
-                    );
-                }
-            }
+        let mut from = 0;
+        while let Some((prefix, start, end)) = self.prefixes.find(bytes, from) {
+            from = self.candidate(bytes, prefix, start, end, found);
         }
     }
 

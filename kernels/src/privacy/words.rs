@@ -65,8 +65,9 @@ impl Words {
                 }
                 let left = window[..place].chars().next_back();
                 let right = window[place + word.len()..].chars().next();
-                let whole_left = left.map_or(!cut, |c| !c.is_alphabetic());
-                let whole_right = right.is_none_or(|c| !c.is_alphabetic());
+                let inside = |c: char| c.is_alphabetic() || c == '_';
+                let whole_left = left.map_or(!cut, |c| !inside(c));
+                let whole_right = right.is_none_or(|c| !inside(c));
                 whole_left && whole_right
             })
         })
