@@ -32,7 +32,6 @@ pub struct EditList {
     too_long: bool,
 }
 
-#[allow(dead_code)]
 impl EditList {
     /// Replace the bytes `start..end` of text `row` (`None`: cut them).
     pub fn push(

@@ -11,17 +11,24 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::arrow::{large_strings, to_python};
+use crate::edits::EditList;
 
+mod c4;
 mod classes;
 mod encoded;
+mod line_facts;
+mod line_rules;
 mod lines;
 mod maths;
 mod normalize;
+mod refinedweb;
 mod repetition;
 mod segment;
 mod signals;
 mod table;
 mod words;
+
+use line_rules::{LineRules, PROFILES, RuleScratch, Wanted};
 
 pub use words::word_hashes;
 
@@ -56,37 +63,83 @@ fn normalize_texts<'py>(py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<
 #[pyfunction(name = "signals")]
 fn text_signals<'py>(py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let texts = large_strings(texts)?;
-    let batch = py.detach(|| {
-        let mut scratch = signals::Scratch::default();
-        let mut rows = Vec::with_capacity(texts.len());
-        for (row, text) in texts.iter().enumerate() {
-            if text.is_some_and(|text| text.len() >= u32::MAX as usize) {
-                return Err(value_error(format!(
-                    "texts[{row}] has 4 GiB or more; split it first"
-                )));
-            }
-            rows.push(text.map(|text| signals::compute(text, &mut scratch)));
+    let (signals, _) = py.detach(|| measure_texts(&texts, Wanted::default()))?;
+    signals.to_pyarrow(py)
+}
+
+#[pyfunction(signature = (texts, *, line_rules))]
+fn measure<'py>(
+    py: Python<'py>,
+    texts: &Bound<'py, PyAny>,
+    line_rules: Vec<String>,
+) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    let texts = large_strings(texts)?;
+    let mut wanted = Wanted::default();
+    for name in &line_rules {
+        let at = PROFILES.iter().position(|known| known == name);
+        let at = at.ok_or_else(|| {
+            value_error(format!(
+                "there are no line rules {name:?}; known: {}",
+                PROFILES.join(", ")
+            ))
+        })?;
+        wanted.0[at] = true;
+    }
+    let (signals, edits) = py.detach(|| measure_texts(&texts, wanted))?;
+    Ok((signals.to_pyarrow(py)?, edits.to_pyarrow(py)?))
+}
+
+/// One row per text and one column per signal, and the edits of the line rules that are wanted.
+fn measure_texts(texts: &LargeStringArray, wanted: Wanted) -> PyResult<(RecordBatch, RecordBatch)> {
+    let mut scratch = signals::Scratch::default();
+    let mut rule_scratch = RuleScratch::default();
+    let mut edits = EditList::default();
+    let mut rows = Vec::with_capacity(texts.len());
+    let mut line_rows = Vec::with_capacity(texts.len());
+    for (row, text) in texts.iter().enumerate() {
+        if text.is_some_and(|text| text.len() >= u32::MAX as usize) {
+            return Err(value_error(format!(
+                "texts[{row}] has 4 GiB or more; split it first"
+            )));
         }
-        let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = signals::Signals::columns(&rows)
-            .into_iter()
-            .map(|(name, column)| (Field::new(name, column.data_type().clone(), true), column))
-            .unzip();
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(value_error)
-    })?;
-    batch.to_pyarrow(py)
+        rows.push(text.map(|text| signals::compute(text, &mut scratch)));
+        line_rows.push(text.map(|text| {
+            let (breaks, sentences) = scratch.segmentation();
+            let scratch = &mut rule_scratch;
+            line_rules::evaluate(text, breaks, sentences, wanted, row, &mut edits, scratch)
+        }));
+    }
+    let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = signals::Signals::columns(&rows)
+        .into_iter()
+        .chain(LineRules::columns(&line_rows))
+        .map(|(name, column)| (Field::new(name, column.data_type().clone(), true), column))
+        .unzip();
+    let signals =
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(value_error)?;
+    Ok((signals, edits.into_batch().map_err(value_error)?))
 }
 
 #[pyfunction]
 fn signal_names(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let names = PyDict::new(py);
-    for (name, definition) in signals::Signals::DEFINITIONS {
+    for (name, definition) in signals::Signals::DEFINITIONS
+        .iter()
+        .chain(LineRules::DEFINITIONS)
+    {
         names.set_item(name, definition)?;
     }
     Ok(names)
 }
 
+#[pyfunction]
+fn line_rule_names() -> Vec<&'static str> {
+    PROFILES.to_vec()
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(normalize_texts, module)?)?;
     module.add_function(wrap_pyfunction!(text_signals, module)?)?;
-    module.add_function(wrap_pyfunction!(signal_names, module)?)
+    module.add_function(wrap_pyfunction!(measure, module)?)?;
+    module.add_function(wrap_pyfunction!(signal_names, module)?)?;
+    module.add_function(wrap_pyfunction!(line_rule_names, module)?)
 }

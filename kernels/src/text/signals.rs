@@ -81,6 +81,13 @@ pub struct Scratch {
     lines: LineScratch,
 }
 
+impl Scratch {
+    /// Of the last text: where its lines end for `str.splitlines`, and where its sentences begin.
+    pub fn segmentation(&self) -> (&[usize], &[usize]) {
+        (&self.breaks, &self.sentences)
+    }
+}
+
 /// Counts tokens as the segmenter finds them.
 struct Tally<'a> {
     text: &'a str,
