@@ -178,6 +178,7 @@ impl Assignments {
             && !is_uuid(value)
             && !is_digest(value)
             && !is_numeric(value)
+            && !is_word_list(value)
             && !contains_any(value, &self.placeholders)
     }
 }
@@ -237,6 +238,22 @@ fn is_digest(value: &[u8]) -> bool {
         || value.starts_with(b"sha384-")
         || value.starts_with(b"sha512-")
         || value.starts_with(b"0x")
+}
+
+/// `AES256-GCM-SHA384`, `Db1.key`: two or more parts, each of letters, then digits.
+fn is_word_list(value: &[u8]) -> bool {
+    let mut parts = 0;
+    let words = value
+        .split(|byte| matches!(byte, b'-' | b'_' | b'.' | b'/'))
+        .all(|part| {
+            parts += 1;
+            let letters = part
+                .iter()
+                .take_while(|byte| byte.is_ascii_alphabetic())
+                .count();
+            part.len() <= 12 && part[letters..].iter().all(u8::is_ascii_digit)
+        });
+    words && parts > 1
 }
 
 fn is_numeric(value: &[u8]) -> bool {

@@ -79,7 +79,9 @@ impl Emails {
         if local.is_empty() || matches!(local.last(), Some(b'.' | b'\'')) || has_double_dot(local) {
             return None;
         }
-        if matches!(preceding, b'@' | b':' | b'/') && is_address_in_url(bytes, start, preceding) {
+        // A handle, or the user of a URL.
+        let scheme = &bytes[start.saturating_sub(9)..start];
+        if preceding == b'@' || (scheme.ends_with(b"://") && scheme != b"mailto://") {
             return None;
         }
         // `user@host:path`: a place to copy from or to, not a mailbox.
@@ -143,8 +145,9 @@ impl Emails {
         }
     }
 
-    /// The password of `scheme://user:password@host` whose `@` is at `place`.
-    pub fn url_password(&self, bytes: &[u8], place: usize, floor: usize) -> Option<Span> {
+    /// Of `scheme://user:password@host` whose `@` is at `place`, the password, or `None` inside where it is a
+    /// placeholder; `None` where there is no such URL.
+    pub fn url_password(&self, bytes: &[u8], place: usize, floor: usize) -> Option<Option<Span>> {
         if !(is_word(at(bytes, place + 1)) || at(bytes, place + 1) == b'[') {
             return None;
         }
@@ -170,12 +173,12 @@ impl Emails {
             && !value.iter().all(u8::is_ascii_digit)
             && !matches!(value[0], b'$' | b'%' | b'*')
             && !contains_any(value, &self.placeholders);
-        real.then_some(Span {
+        Some(real.then_some(Span {
             start,
             end: place,
             kind: Kind::Password,
             rule: 0,
-        })
+        }))
     }
 }
 
@@ -193,24 +196,4 @@ fn is_password(byte: u8) -> bool {
 
 fn has_double_dot(local: &[u8]) -> bool {
     local.windows(2).any(|pair| pair == b"..")
-}
-
-/// Is what starts at `start`, after `preceding`, a handle or the user of a URL?
-fn is_address_in_url(bytes: &[u8], start: usize, preceding: u8) -> bool {
-    match preceding {
-        b'@' => true,
-        b'/' => {
-            let scheme = &bytes[start.saturating_sub(9)..start];
-            scheme.ends_with(b"://") && scheme != b"mailto://"
-        }
-        // `scheme://user:password@host`; `mailto:user@host` and `Mail:user@host` are addresses.
-        _ => {
-            let from = start.saturating_sub(2 * LOCAL);
-            let word = bytes[from..start - 1]
-                .iter()
-                .rposition(|&byte| !is_password(byte))
-                .map(|back| from + back);
-            word.is_some_and(|slash| slash >= 2 && &bytes[slash - 2..=slash] == b"://")
-        }
-    }
 }

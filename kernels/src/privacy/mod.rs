@@ -106,17 +106,15 @@ impl PrivacyScanner {
                     };
                 }
                 Anchor::At => {
-                    if let Some(span) = self
-                        .emails
-                        .find(text, place, address_floor)
-                        .filter(|_| wanted[Kind::Email as usize])
+                    if let Some(password) = self.emails.url_password(bytes, place, address_floor) {
+                        if let Some(span) = password.filter(|_| wanted[Kind::Password as usize]) {
+                            found.push(span);
+                        }
+                    } else if wanted[Kind::Email as usize]
+                        && let Some(span) = self.emails.find(text, place, address_floor)
                     {
                         found.push(span);
                         address_floor = span.end;
-                    } else if wanted[Kind::Password as usize]
-                        && let Some(span) = self.emails.url_password(bytes, place, address_floor)
-                    {
-                        found.push(span);
                     }
                     place += 1;
                 }
