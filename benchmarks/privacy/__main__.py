@@ -12,8 +12,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for row in scores(labelled):
         print(
-            f"| {row.kind} | {row.true_cases} | {row.tempting_cases} | {row.found} | {row.wrong} | {row.missed} "
-            f"| {row.precision:.3f} | {row.recall:.3f} |"
+            f"| {row.kind} | {row.true_cases} | {row.tempting_cases} | {row.found} | {row.wrong} "
+            f"| {row.missed} | {row.precision:.3f} | {row.recall:.3f} |"
         )
     print(f"\n{len(labelled)} cases; not as labelled:")
     for case, found in mistakes(labelled):

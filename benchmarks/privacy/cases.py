@@ -30,7 +30,7 @@ class Case:
 
 
 def draw(length: int, alphabet: str = ALNUM, seed: int = 0) -> str:
-    """Characters that look random and are the same at every run; each 24 hold upper, lower case and digits."""
+    """Characters that look random and are the same at every run."""
     return "".join(random.Random(f"{length} {alphabet} {seed}").choices(alphabet, k=length))
 
 
@@ -142,7 +142,7 @@ def _phones() -> list[Case]:
         "+49 (0)30 9018-2017": "+49 (0)30 9018-2017",
         "+44 20 7183 8750": "+44 20 7183 8750",
         "Téléphone : 01 42 76 40 40": "01 42 76 40 40",
-        "电话：010-65521114": "010-65521114",
+        "电话：010-65521114": "010-65521114",  # noqa: RUF001
         "+7 (495) 504-37-01": "+7 (495) 504-37-01",
         "тел. 8 (812) 449-35-77": "8 (812) 449-35-77",
         "tel:+33142764040": "+33142764040",
@@ -363,15 +363,15 @@ def _tokens() -> list[Case]:
         Case("token", wrappers[index % len(wrappers)].format(value), (value,))
         for index, value in enumerate(values.values())
     ]
+    hook = f"T{draw(8, upper, 31)}/B{draw(8, upper, 32)}/{draw(24, ALNUM, 33)}"
     azure = draw(86, ALNUM + "+/", 30) + "=="
     true += [
         Case("token", f"AWS_ACCESS_KEY_ID={aws}\nAWS_SECRET_ACCESS_KEY={secret}\n", (aws, secret)),
         Case("token", f"aws_secret_access_key = {secret}", (secret,)),
         Case("token", f'"{aws}", "{secret}"', (aws, secret)),
         Case("token", f"DefaultEndpointsProtocol=https;AccountName=x;AccountKey={azure};", (azure,)),
-        Case("token", f"https://hooks.slack.com/services/T{draw(8, upper, 31)}/B{draw(8, upper, 32)}/{draw(24, ALNUM, 33)}",
-             (f"T{draw(8, upper, 31)}/B{draw(8, upper, 32)}/{draw(24, ALNUM, 33)}",)),
-    ]  # fmt: skip
+        Case("token", f"https://hooks.slack.com/services/{hook}", (hook,)),
+    ]
     github = values["github"]
     last = "A" if github[-1] != "A" else "B"
     false = [
@@ -423,35 +423,68 @@ def _private_keys() -> list[Case]:
         *(
             Case("private_key", text)
             for text in (
-                pem("CERTIFICATE", 110), pem("PUBLIC KEY", 120), f"{dashes}BEGIN PRIVATE KEY{dashes}",
-                f"{dashes}BEGIN RSA PRIVATE KEY{dashes}\n...\n{dashes}END RSA PRIVATE KEY{dashes}", "a private key begins with BEGIN",
+                pem("CERTIFICATE", 110),
+                pem("PUBLIC KEY", 120),
+                f"{dashes}BEGIN PRIVATE KEY{dashes}",
+                f"{dashes}BEGIN RSA PRIVATE KEY{dashes}\n...\n{dashes}END RSA PRIVATE KEY{dashes}",
+                "a private key begins with BEGIN",
                 f"{dashes}BEGIN PRIVATE KEY{dashes}\n<your key here, in base64>\n{dashes}END PRIVATE KEY{dashes}",
                 f"{dashes}BEGIN PRIVATE KEY{dashes}\n{'A' * 64}\n{'A' * 64}\n{dashes}END PRIVATE KEY{dashes}",
-                pem("CERTIFICATE REQUEST", 130), "assert pem.startswith('-----BEGIN RSA PRIVATE KEY-----')",
+                pem("CERTIFICATE REQUEST", 130),
+                "assert pem.startswith('-----BEGIN RSA PRIVATE KEY-----')",
             )
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _passwords() -> list[Case]:
     strong, key = "x8K" + "q!2mZ" + "pR", draw(32, ALNUM, 200)
     true = [
-        (f'password = "{strong}"', strong), (f"db_passwd: '{strong}'", strong), (f'"Password": "{strong}",', strong),
-        (f"API_KEY={key}\n", key), (f'api_key: "{key}"', key), (f"client_secret => '{key}'", key), (f'const authToken = "{key}";', key),
-        (f'password: str = "{strong}"', strong), (f"export DB_PASSWORD={strong}\n", strong), (f"postgres://admin:{strong}@db.corp.net/x", strong),
-        (f'options["password"] = "{strong}"', strong), (f'if (pwd == null) pwd = "{strong}";', strong), (f"secret_key = b'{key}'", key),
-        (f'$config["smtp_password"] = \'{strong}\';', strong), ('password = "sunshine"', "sunshine"),  # a word: missed on purpose
-    ]  # fmt: skip
+        (f'password = "{strong}"', strong),
+        (f"db_passwd: '{strong}'", strong),
+        (f'"Password": "{strong}",', strong),
+        (f"API_KEY={key}\n", key),
+        (f'api_key: "{key}"', key),
+        (f"client_secret => '{key}'", key),
+        (f'const authToken = "{key}";', key),
+        (f'password: str = "{strong}"', strong),
+        (f"export DB_PASSWORD={strong}\n", strong),
+        (f"postgres://admin:{strong}@db.corp.net/x", strong),
+        (f'options["password"] = "{strong}"', strong),
+        (f'if (pwd == null) pwd = "{strong}";', strong),
+        (f"secret_key = b'{key}'", key),
+        (f"$config[\"smtp_password\"] = '{strong}';", strong),
+        ('password = "sunshine"', "sunshine"),  # a word: missed on purpose
+    ]
     false = [
-        'password = "changeme"', 'password = "********"', 'password = "${DB_PASSWORD}"', "password = os.environ['PASSWORD']",
-        'password = ""', 'api_key = "your_api_key_here_12345"', 'password_hash = "5f4dcc3b5aa765d61d8327deb882cf99"',
-        'secret = "d41d8cd98f00b204e9800998ecf8427e"', 'client_secret = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"', 'password = "{{ vault }}"',
-        'passwordLabel = "Enter 8 to 20 Characters"', 'token = "access_token"', 'label_password: "P4ssw0rd-Field!x"', 'password == "x8Kq!2mZpR"',
-        'secret_path = "/run/secrets/Db1.key"', 'integrity = "sha512-Abc123Def456Ghi789"', 'password = getpass("Pass 123: ")',
-        'private_key = "~/.ssh/id_ed25519"', 'apikey: "xxxxxxxxXXXX1234"', 'password = "user_password_2"', "color: #a1B2c3D4",
-        'credentials_url = "https://a1.b2/C3d4E5f6G7"', "http://localhost:8080@x", "https://user:$PASS@host.com", 'password: "$2"',
-        'passwordRegex = "^(?=.*[A-Z])(?=.*[0-9]).{8,}$"', 'secret = "AES256-GCM-SHA384"',
-    ]  # fmt: skip
+        'password = "changeme"',
+        'password = "********"',
+        'password = "${DB_PASSWORD}"',
+        "password = os.environ['PASSWORD']",
+        'password = ""',
+        'api_key = "your_api_key_here_12345"',
+        'password_hash = "5f4dcc3b5aa765d61d8327deb882cf99"',
+        'secret = "d41d8cd98f00b204e9800998ecf8427e"',
+        'client_secret = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"',
+        'password = "{{ vault }}"',
+        'passwordLabel = "Enter 8 to 20 Characters"',
+        'token = "access_token"',
+        'label_password: "P4ssw0rd-Field!x"',
+        'password == "x8Kq!2mZpR"',
+        'secret_path = "/run/secrets/Db1.key"',
+        'integrity = "sha512-Abc123Def456Ghi789"',
+        'password = getpass("Pass 123: ")',
+        'private_key = "~/.ssh/id_ed25519"',
+        'apikey: "xxxxxxxxXXXX1234"',
+        'password = "user_password_2"',
+        "color: #a1B2c3D4",
+        'credentials_url = "https://a1.b2/C3d4E5f6G7"',
+        "http://localhost:8080@x",
+        "https://user:$PASS@host.com",
+        'password: "$2"',
+        'passwordRegex = "^(?=.*[A-Z])(?=.*[0-9]).{8,}$"',
+        'secret = "AES256-GCM-SHA384"',
+    ]
     return [Case("password", text, (value,), True) for text, value in true] + [
         Case("password", text, (), True) for text in false
     ]

@@ -1,7 +1,8 @@
-"""Personal data and secrets: found in one native scan, then handled kind by kind as the mixture's policy says.
+"""Personal data and secrets: found in one native scan, then handled kind by kind as the mixture says.
 
-The scan runs at 500 to 900 MB/s on one core (400 to 650 where assignments in code are looked at too); what follows
-is columnar and touches only what was found. Kinds, definitions and measured precision: `docs/privacy.md`.
+The scan runs at 500 to 900 MB/s on one core (400 to 650 where assignments in code are looked at too); what
+follows is columnar and touches only what was found. Kinds, definitions and measured precision are in
+`docs/privacy.md`.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def privacy_spans(
     `key` is a hash of (seed, id, kind, value), equal for equal values of a document.
     """
     flags = pa.repeat(pa.scalar(code), len(texts)) if isinstance(code, bool) else code
-    return scanner().spans(texts, kinds=kinds and list(kinds), code=flags, ids=ids, seed=seed)
+    return scanner().spans(
+        texts, kinds=None if kinds is None else list(kinds), code=flags, ids=ids, seed=seed
+    )
 
 
 def scan(texts: pa.Array, ids: pa.Array, actions: Mapping[str, str], *, code: bool, seed: int) -> Privacy:

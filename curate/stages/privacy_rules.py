@@ -1,4 +1,4 @@
-"""What the privacy scan looks for and what it puts in its place: `curate/rules/privacy/*.yaml`, read and checked.
+"""What the privacy scan looks for and puts in its place: `curate/rules/privacy/*.yaml`, checked.
 
 The files are closed and typed like all configuration: an unknown key, a wrong type or a pattern that does not
 compile is an error that names the file. Loading and compiling takes about 60 ms, once per process.
@@ -42,6 +42,7 @@ class _Ip(BaseModel):
     special: list[str]
     not_personal: list[str]
     small: int = Field(ge=0, le=255)
+    few_digits: int = Field(ge=0, le=12)
     words: list[str]
     version_words: list[str]
 

@@ -17,6 +17,7 @@ pub struct Rules {
     special: Vec<String>,
     not_personal: Vec<String>,
     small: u8,
+    few_digits: usize,
     words: Vec<String>,
     version_words: Vec<String>,
 }
@@ -26,6 +27,7 @@ pub struct Addresses {
     special_v6: Vec<(u128, u128)>,
     not_personal: Vec<IpAddr>,
     small: u8,
+    few_digits: usize,
     words: Words,
     version_words: Words,
 }
@@ -63,12 +65,13 @@ impl Addresses {
             special_v6,
             not_personal,
             small: rules.small,
+            few_digits: rules.few_digits,
             words: Words::new(rules.words),
             version_words: Words::new(rules.version_words),
         })
     }
 
-    /// An IPv4 address whose first digit is at `start`.
+    /// An IPv4 address whose first digit is at `start`; one that ends in 0 names a network.
     pub fn v4(&self, text: &str, start: usize) -> Option<Span> {
         let bytes = text.as_bytes();
         let (mut octets, mut place) = ([0u8; 4], start);
@@ -112,12 +115,15 @@ impl Addresses {
                 .iter()
                 .any(|(block, mask)| number & mask == *block)
             || self.not_personal.contains(&IpAddr::V4(address))
+            || octets[3] == 0
             || octets.iter().all(|octet| *octet == octets[0])
             || self.version_words.before(text, start)
         {
             return None;
         }
-        if octets.iter().all(|octet| *octet < self.small)
+        // With three dots.
+        let few = place - start <= self.few_digits + 3;
+        if (few || octets.iter().all(|octet| *octet < self.small))
             && !scheme
             && !self.words.before(text, start)
         {
@@ -146,7 +152,11 @@ impl Addresses {
         }
         let value = &text[start..end];
         let groups = value.split(':').filter(|group| !group.is_empty()).count();
-        if groups < 3 || value.find(':') != Some(4) || is_word(at(bytes, end)) {
+        if groups < 3
+            || value.ends_with("::")
+            || value.find(':') != Some(4)
+            || is_word(at(bytes, end))
+        {
             return None;
         }
         let previous = before(bytes, start);

@@ -172,7 +172,10 @@ impl Assignments {
             && plain
             && mixed
             && !wordy
-            && !matches!(value[0], b'$' | b'/' | b'.' | b'%' | b'#' | b'&' | b'*')
+            && !matches!(
+                value[0],
+                b'~' | b'$' | b'/' | b'.' | b'%' | b'#' | b'&' | b'*'
+            )
             && memchr::memmem::find(value, b"://").is_none()
             && entropy(value) >= bits
             && !is_uuid(value)

@@ -213,7 +213,7 @@ impl Phones {
     }
 }
 
-/// `2019-04-12`, `12.04.2019`, `12/04/2019`, years in a row.
+/// `2019-04-12`, `20190412`, `12.04.2019`, `12/04/2019`, years in a row.
 fn is_date(number: &Number) -> bool {
     let year = |index: usize| {
         let group = number.groups[index];
@@ -221,6 +221,15 @@ fn is_date(number: &Number) -> bool {
         group.length() == 4 && matches!(&number.digits[from..from + 2], b"19" | b"20")
     };
     let short = |index: usize| number.groups[index].length() <= 2;
+    let compact = number.groups[0].length() == 8
+        && matches!(&number.digits[..2], b"19" | b"20")
+        && matches!(
+            &number.digits[4..6],
+            [b'0', b'1'..=b'9'] | [b'1', b'0'..=b'2']
+        );
+    if compact {
+        return true;
+    }
     number.count >= 2 && year(0) && year(1)
         || number.count >= 3 && (year(0) && short(1) && short(2) || short(0) && short(1) && year(2))
 }
