@@ -47,12 +47,24 @@ DOCUMENTS = pa.schema(
     ]
 )
 
+#: What was cut or replaced in a document: by rule, how many spans, and how many bytes they had.
+APPLIED = pa.list_(
+    pa.struct(
+        [
+            pa.field("rule", pa.string(), nullable=False),
+            pa.field("count", pa.int32(), nullable=False),
+            pa.field("bytes", pa.int64(), nullable=False),
+        ]
+    )
+)
+
 
 def ledger_schema(signals: pa.DataType) -> pa.Schema:
     """One row per input document: where it came from, what was measured, what was decided and why.
 
     `status` is `kept`, `rules`, `language` or `quarantined` after the per-document stages; deduplication
-    adds `duplicate` in the manifest. `dropped_by` is the first of `failed_rules`.
+    adds `duplicate` in the manifest. `dropped_by` is the first of `failed_rules`. `signals` are of the text
+    before its edits, `text_bytes` is of the edited one.
     """
     return pa.schema(
         [
@@ -72,6 +84,7 @@ def ledger_schema(signals: pa.DataType) -> pa.Schema:
             pa.field("status", pa.string(), nullable=False),
             pa.field("dropped_by", pa.string()),
             pa.field("failed_rules", pa.list_(pa.string()), nullable=False),
+            pa.field("edits", APPLIED),  # null where there was no text
             pa.field("error", pa.string()),
             pa.field("error_offset", pa.int64()),
             pa.field("signals", signals),

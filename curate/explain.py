@@ -103,6 +103,9 @@ def show(console: Console, story: Story, rule_sets: tuple[RuleSet, ...]) -> None
         facts.add_row(
             "failed" if failed != row["dropped_by"] else "dropped by", escape(_reason(failed, row, rule_sets))
         )
+    for edit in row.get("edits") or ():
+        times = "once" if edit["count"] == 1 else f"{edit['count']:,} times"
+        facts.add_row("edited by", escape(f"{edit['rule']}, {times}, {edit['bytes']:,} bytes"))
     if story.survivor is not None:
         facts.add_row(
             "instead",

@@ -4,6 +4,7 @@ Text columns are `large_string` (`pa.LargeStringArray`, one chunk). Every functi
 raises `ValueError` on an argument that makes no sense and never panics on data.
 """
 
+from collections.abc import Sequence
 from os import PathLike
 
 import pyarrow as pa
@@ -25,6 +26,16 @@ def signals(texts: pa.Array) -> pa.RecordBatch:
     Null rows for null texts; an empty text has 0 in every ratio and mean. ValueError for a text of 4 GiB
     or more.
     """
+
+def measure(texts: pa.Array, *, line_rules: Sequence[str]) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """What `signals` gives, and the edits that these line rules (`line_rule_names`) ask for.
+
+    Edits are as `apply_edits` takes them; none overlap. Where rules of several profiles meet, what any of
+    them cuts is cut once. ValueError for an unknown name.
+    """
+
+def line_rule_names() -> list[str]:
+    """Names that `measure` takes as `line_rules`."""
 
 def signal_names() -> dict[str, str]:
     """Signal name to its one-line definition, in column order."""

@@ -44,6 +44,9 @@ NEAR_PRESETS = {"dolma3": (26, 11), "fineweb": (14, 8)}
 Kind = Literal["warc", "jsonl", "parquet", "files", "repositories", "html", "jats", "roff", "mallard"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
+#: Rules that cut lines, by the profile that they come from; the kernel has their definitions.
+LineRules = Literal["c4", "c4_no_punctuation", "refinedweb"]
+
 CLOSED = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -181,11 +184,12 @@ class Source(BaseModel):
     read: Read
     domain: Annotated[str, Field(pattern=f"^({_NAME})?$")] = ""  # a Mixture puts the source's name for ""
     rules: Names = ()
+    lines: Annotated[tuple[LineRules, ...], BeforeValidator(_one_or_more)] = ()
     language: LanguageFilter | None = None
     fim: Share | None = None
     optional: bool = False
 
-    @field_validator("rules")
+    @field_validator("rules", "lines")
     @classmethod
     def _once_each(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
         twice = [index for index, rule in enumerate(rules) if rule in rules[:index]]

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curate.document import APPLIED
+
 Row = dict[str, Any]
 
 SCRIPT = "<script>alert(1)</script>"
@@ -129,6 +131,13 @@ def documents(n: int, seed: int, nothing_kept: bool = False) -> pa.Table:
                 for i in range(n)
             ],
             "failed_rules": pa.array(failed, pa.list_(pa.string())),
+            "edits": pa.array(
+                [
+                    [{"rule": RULES[i % len(RULES)], "count": 2, "bytes": 100}] if i % 5 == 0 else []
+                    for i in range(n)
+                ],
+                APPLIED,
+            ),
             "duplicate_of": pa.array([of(i) for i in range(n)], pa.binary(16)),
             "duplicate_kind": [f if f in ("exact", "near") else None for f in fate],
             "jaccard": [0.8 + 0.2 * float(draw[i]) if fate[i] == "near" else None for i in range(n)],

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curate.stages.edits import EDITS, apply_found
+
 SCHEMA = pa.schema(
     [
         pa.field("row", pa.uint32(), nullable=False),
@@ -125,3 +127,61 @@ def test_columns_that_are_missing_null_or_of_another_type_are_named() -> None:
         curate_kernels.apply_edits(texts("a"), edits.set_column(0, "row", pa.array([0])))
     with pytest.raises(ValueError, match="must not be null"):
         curate_kernels.apply_edits(texts("a"), edits.set_column(1, "start", pa.array([None], pa.int64())))
+
+
+def lists(*documents: list[tuple[int, int, str, str | None]]) -> pa.ListArray:
+    names = ("start", "end", "rule", "replacement")
+    return pa.array([[dict(zip(names, edit, strict=True)) for edit in of] for of in documents], EDITS)
+
+
+class TestStages:
+    """Edits of several stages together: `curate.stages.edits`."""
+
+    def test_each_rule_is_counted_by_document(self) -> None:
+        cuts = lists([(0, 2, "b", None), (2, 3, "a", "x"), (5, 8, "b", None)], [], [(1, 3, "c", None)])
+        out, applied = apply_found(texts("0123456789", None, "abc"), [cuts])
+        assert out.to_pylist() == ["x3489", None, "a"]
+        assert applied.to_pylist() == [
+            [{"rule": "a", "count": 1, "bytes": 1}, {"rule": "b", "count": 2, "bytes": 5}],
+            [],
+            [{"rule": "c", "count": 1, "bytes": 2}],
+        ]
+
+    def test_a_redaction_inside_a_cut_line_goes_with_the_line(self) -> None:
+        out, applied = apply_found(
+            texts("keep\nmail x@y\nkeep"), [lists([(5, 14, "l", None)]), lists([(10, 13, "p", "<>")])]
+        )
+        assert out.to_pylist() == ["keep\nkeep"]
+        assert [edit["rule"] for edit in applied[0].as_py()] == ["l"]
+
+    @pytest.mark.parametrize("start", [0, 3, 5])
+    def test_a_redaction_that_reaches_beyond_a_cut_line_is_done_and_the_cut_is_not(self, start: int) -> None:
+        # A key over three lines, of which a line rule would cut the first alone.
+        cut, redaction = (
+            lists([], [(0, 6, "l", None)]),
+            lists([(0, 1, "p", None)], [(start, 15, "p", "<key>")]),
+        )
+        out, _ = apply_found(texts("abc", "BEGIN\nsecret\nEND.\nkeep"), [cut, redaction])
+        assert out.to_pylist() == ["bc", "BEGIN\n"[:start] + "<key>D.\nkeep"]
+
+    @given(cases(), cases())
+    def test_every_edit_of_the_last_stage_is_applied_or_lies_in_an_applied_one(
+        self, first: tuple[list[str | None], list[Edit]], second: tuple[list[str | None], list[Edit]]
+    ) -> None:
+        values, later = second
+        earlier = [edit for edit in first[1] if edit[0] < len(values) and values[edit[0]] is not None]
+        earlier = [edit for edit in earlier if edit[2] <= len((values[edit[0]] or "").encode())]
+        later = [edit for edit, on in zip(later, by_hand(values, later)[1], strict=True) if on]
+        texts_ = [
+            None if value is None else "x" * len(value.encode()) for value in values
+        ]  # any offset will do
+
+        def of(edits: list[Edit], rule: str) -> pa.ListArray:
+            return lists(
+                *[[(e[1], e[2], rule, None) for e in edits if e[0] == n] for n in range(len(values))]
+            )
+
+        out, _ = apply_found(texts(*texts_), [of(earlier, "l"), of(later, "p")])
+        for row, text in enumerate(texts_):
+            hidden = {at for edit in later if edit[0] == row for at in range(edit[1], edit[2])}
+            assert text is None or len(out[row].as_py()) <= len(text) - len(hidden)

@@ -264,19 +264,30 @@ def test_profiles_are_known_by_name() -> None:
         curate_kernels.measure(texts("a"), line_rules=["c5"])
 
 
-@pytest.mark.parametrize(
-    "unit",
-    ["[1]", "[", "[1", "\n", "\u2028", "a\n", "A B\n", "k", "use cookies ", "items in cart", "Read more..."]
-    + ["{", "\u3000", "x", "\u00e9", "1 ", "Sign-in\n", "3 likes\n", "[1].\n", " \n", "\ufdfa"],
+HOSTILE = (
+    "[1]",
+    "[",
+    "[1",
+    "[1].\n",
+    "\n",
+    " \n",
+    "\u2028",
+    "a\n",
+    "A B\n",
+    "k",
+    "use cookies ",
+    "{",
+    "1 ",
+    "x",
 )
-def test_time_is_linear_on_hostile_texts(unit: str) -> None:
-    def seconds(size: int) -> float:
-        column = texts(unit * (size // len(unit.encode())))
-        best = float("inf")
-        for _ in range(3):
-            start = time.perf_counter()
-            curate_kernels.measure(column, line_rules=["c4", "c4_no_punctuation", "refinedweb"])
-            best = min(best, time.perf_counter() - start)
-        return best
+HOSTILE += ("\u3000", "\u00e9", "items in cart", "Read more...", "Sign-in\n", "3 likes\n", "Lorem ipsum.\n")
 
-    assert seconds(1 << 20) < 40 * max(seconds(1 << 16), 1e-4)  # 16 times the text
+
+@pytest.mark.parametrize("unit", HOSTILE)
+def test_time_is_linear_on_hostile_texts(unit: str) -> None:
+    # 1 MB takes a tenth of a second at the slowest, most of it for other signals; quadratic would be an hour.
+    column = texts(unit * ((1 << 20) // len(unit.encode())))
+    start = time.process_time()
+    _, edits = curate_kernels.measure(column, line_rules=["c4", "c4_no_punctuation", "refinedweb"])
+    curate_kernels.apply_edits(column, edits)
+    assert time.process_time() - start < 3

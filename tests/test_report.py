@@ -74,6 +74,7 @@ def test_hostile_text_is_shown_as_text(page: lxml.html.HtmlElement) -> None:
     assert SCRIPT in table(page, "table-sources")
     assert HOSTILE[1] in table(page, "table-domains")
     assert HOSTILE[2] in table(page, "table-rules")
+    assert HOSTILE[2] in table(page, "table-edits")
     assert HOSTILE[4] in table(page, "table-errors")
     assert "nul\u2039U+0000\u203a and line" in table(page, "table-errors")
     assert "invoice<U+202E>txt.exe<U+2066><U+200F>".translate(ANGLES) in text

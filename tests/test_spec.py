@@ -466,3 +466,19 @@ def test_near_duplicates_without_exact_ones_are_a_contradiction(tmp_path: Path) 
         load_mixture(str(file))
     line = next(n for n, words in enumerate(file.read_text().splitlines(), 1) if "exact: false" in words)
     assert [problem.line for problem in caught.value.problems] == [line]
+
+
+def test_line_rules_are_named_alone_or_in_a_list_and_once() -> None:
+    place = "    language: {min_score: 0.65}"
+    web = {
+        lines: load(changed(place, f"    lines: {lines}")).sources["web"]
+        for lines in ("c4", "[c4, refinedweb]")
+    }
+    assert [source.lines for source in web.values()] == [("c4",), ("c4", "refinedweb")]
+    assert load(SMALL).sources["web"].lines == ()
+    assert refusal(changed(place, "    lines: [c4, c4]")) == [
+        "m.yaml:6: sources.web.lines[1]: the rules 'c4' are named twice"
+    ]
+    assert refusal(changed(place, "    lines: [refindweb]")) == [
+        "m.yaml:6: sources.web.lines[0]: the text 'refindweb' is not a choice; did you mean 'refinedweb'?"
+    ]

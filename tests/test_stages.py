@@ -11,8 +11,11 @@ from mixtures.spec import LanguageFilter, Read, Source
 from tokenizer import load
 
 
-def decided(texts: list[str], language: LanguageFilter | None) -> list[dict[str, object]]:
-    source = Source(read=Read.model_validate({"files": "*"}), domain="web", language=language, rules=())
+def decided(
+    texts: list[str], language: LanguageFilter | None, lines: tuple[str, ...] = ()
+) -> list[dict[str, object]]:
+    read = Read.model_validate({"files": "*"})
+    source = Source(read=read, domain="web", language=language, rules=(), lines=lines)
     records = (Record(f"{n}.txt", text, len(text.encode())) for n, text in enumerate(texts))
     (batch,) = batches("s", records)
     rows: list[dict[str, object]] = run_stages(batch, SourceContext("s", source, ())).to_pylist()
@@ -25,6 +28,20 @@ def test_a_document_without_text_is_dropped_even_where_there_are_no_rules(text: 
     assert (empty["status"], empty["dropped_by"], empty["text_bytes"]) == ("rules", "text.empty", 0)
     assert (full["status"], full["dropped_by"], full["failed_rules"]) == ("kept", None, [])
     assert full["language"] == NO_LANGUAGE
+
+
+def test_what_line_rules_cut_is_counted_and_what_comes_later_is_of_the_edited_text() -> None:
+    cut, gone, whole = decided(["HOME\nit is so\n3 likes\n", "Menu\n\n12", "it is so"], None, ("refinedweb",))
+    assert (cut["text"], cut["text_bytes"]) == ("it is so", 8)
+    assert cut["edits"] == [
+        {"rule": "refinedweb.counter", "count": 1, "bytes": 9},  # with both its line ends: it is the last
+        {"rule": "refinedweb.uppercase", "count": 1, "bytes": 5},
+    ]
+    assert (gone["text"], gone["dropped_by"], gone["text_bytes"]) == ("", "text.empty", 0)
+    assert (whole["text"], whole["edits"], whole["dropped_by"]) == ("it is so", [], None)
+    signals = cut["signals"]
+    assert isinstance(signals, dict)
+    assert signals["text_bytes"] == 22  # as it was
 
 
 def test_the_languages_that_are_asked_for_decide_before_anything_else() -> None:

@@ -133,7 +133,7 @@ def _writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
 def _dictionary(schema: pa.Schema) -> list[str]:
     """Columns of few distinct values; hashing ids and texts for a dictionary only costs time."""
     few = {"source", "domain", "language", "format", "repository", "charset", "status", "dropped_by", "date"}
-    return [*(few & set(schema.names)), "failed_rules.list.element"]
+    return [*(few & set(schema.names)), "failed_rules.list.element", "edits.list.element.rule"]
 
 
 def _decided(batch: pa.RecordBatch, context: SourceContext) -> pa.RecordBatch:

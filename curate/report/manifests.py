@@ -28,6 +28,7 @@ TABLES: dict[str, dict[str, str]] = {
         "status": "VARCHAR",  # kept, rules, language, duplicate, quarantined
         "dropped_by": "VARCHAR",
         "failed_rules": "VARCHAR[]",
+        "edits": "STRUCT(rule VARCHAR, count INTEGER, bytes BIGINT)[]",
         "duplicate_of": "BLOB",
         "duplicate_kind": "VARCHAR",  # exact, near
         "jaccard": "DOUBLE",

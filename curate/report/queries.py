@@ -64,6 +64,14 @@ _RULES_BY_DOMAIN = f"""
     ORDER BY documents DESC, rule NULLS LAST, domain NULLS LAST LIMIT 2000
 """
 
+#: What was cut from the documents that were kept, by rule.
+_EDITS = f"""
+    SELECT edit.rule AS name, count(*) AS documents, sum(edit.count)::BIGINT AS spans,
+           sum(edit.bytes)::BIGINT AS bytes
+    FROM (SELECT unnest(edits) AS edit FROM ({_FATED}) WHERE fate = 'kept')
+    GROUP BY ALL ORDER BY bytes DESC, name LIMIT 40
+"""
+
 _PLAN = """
     SELECT stage, domain, sum(planned_tokens)::BIGINT AS planned, sum(realised_tokens)::BIGINT AS realised
     FROM plan GROUP BY ALL ORDER BY stage NULLS LAST, planned DESC, domain NULLS LAST
@@ -156,6 +164,7 @@ def gather(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         "domains": rows(_grouped("domain", 30)),
         "rules": rows(_RULES),
         "rules_by_domain": rows(_RULES_BY_DOMAIN),
+        "edits": rows(_EDITS),
         "plan": rows(_PLAN),
         "stages": rows(_STAGES),
         "epochs": rows(_EPOCHS),

@@ -1,7 +1,9 @@
 """Per-document stages: functions from a batch of documents to a batch of documents.
 
 A stage says which columns it reads and writes, holds no state between batches, and never looks at
-another document. They run in the order of `STAGES`; records that could not be read have left before.
+another document. They run in the order of `STAGES`; records that could not be read have left before. Signals
+measure the text as it was before the edits, as the published pipelines do: `text_bytes` and all that comes
+later is of the edited text.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.stages.edits import apply_found, edits_by_document
 from curate.stages.language import identify
 from curate.stages.rules import RuleSet, apply_rules
 from mixtures.spec import Source
@@ -58,12 +61,18 @@ def _language(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Arr
     return {"language": pc.fill_null(language, "und"), "language_score": pc.fill_null(score, 0.0)}
 
 
-def _signals(batch: pa.RecordBatch, _: SourceContext) -> dict[str, pa.Array]:
-    return {"signals": curate_kernels.signals(batch["text"]).to_struct_array()}
+def _signals(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
+    signals, cuts = curate_kernels.measure(batch["text"], line_rules=context.source.lines)
+    return {"signals": signals.to_struct_array(), "line_edits": edits_by_document(cuts, len(batch))}
+
+
+def _edits(batch: pa.RecordBatch, _: SourceContext) -> dict[str, pa.Array]:
+    text, applied = apply_found(batch["text"], [batch["line_edits"]])
+    return {"text": text, "text_bytes": pc.binary_length(text), "edits": applied}
 
 
 def _decide(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
-    """Every rule that each document fails: its language, no text at all, then the rule sets."""
+    """Every rule that each document fails: its language, no text (left), then the rule sets."""
     signals = pa.RecordBatch.from_struct_array(batch["signals"])
     failed, _ = apply_rules(
         signals,
@@ -125,7 +134,8 @@ STAGES: tuple[Stage, ...] = (
     Stage("unicode", ("text",), ("text", "text_bytes"), _unicode),
     Stage("domain", (), ("domain",), _domain),
     Stage("language", ("text",), ("language", "language_score"), _language),
-    Stage("signals", ("text",), ("signals",), _signals),
+    Stage("signals", ("text",), ("signals", "line_edits"), _signals),
+    Stage("edits", ("text", "line_edits"), ("text", "text_bytes", "edits"), _edits),
     Stage(
         "rules",
         ("text_bytes", "signals", "language", "language_score", "format"),

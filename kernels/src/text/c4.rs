@@ -77,15 +77,18 @@ struct Variant {
 pub struct C4<'a> {
     text: &'a str,
     sentences: &'a [usize],
+    possible: bool,
     lines: i64,
     variants: [Variant; 2],
     buffers: &'a mut Buffers,
 }
 
 impl<'a> C4<'a> {
+    /// `possible` says whether any of the phrases can be in the text.
     pub fn new(
         text: &'a str,
         sentences: &'a [usize],
+        possible: bool,
         wanted: Wanted,
         buffers: &'a mut Buffers,
     ) -> C4<'a> {
@@ -98,6 +101,7 @@ impl<'a> C4<'a> {
         C4 {
             text,
             sentences,
+            possible,
             lines: 0,
             variants,
             buffers,
@@ -123,7 +127,7 @@ impl<'a> C4<'a> {
         let whole = &self.text[line.start..line.end];
         let start = line.end - trim_start(whole).len();
         let end = line.start + trim_end(whole).len();
-        let (verdicts, found) = self.judge(start, end, facts);
+        let (verdicts, found) = self.judge(start, end, facts.words);
         let mut sentences = None;
         for (which, verdict) in verdicts.into_iter().enumerate() {
             if let Some(check) = verdict {
@@ -146,15 +150,20 @@ impl<'a> C4<'a> {
     }
 
     /// For each variant, the check that cuts the line; and the phrases in it without its citations.
-    fn judge(&mut self, start: usize, end: usize, facts: &Facts) -> ([Option<Check>; 2], u8) {
+    fn judge(&mut self, start: usize, end: usize, words: usize) -> ([Option<Check>; 2], u8) {
         let line = &self.text[start..end];
         self.buffers.citations.clear();
         if has_long_word(line) {
             return ([Some(Check::LongWord); 2], 0);
         }
-        let mut found = facts.found;
+        let (possible, mut found) = (self.possible, 0);
+        if possible {
+            found = phrases(line);
+        } else if line.as_bytes().contains(&b'{') {
+            found = CURLY;
+        }
         let mut ends = ends_as_asked(line);
-        if found & BRACKET != 0 {
+        if line.as_bytes().contains(&b'[') {
             find_citations(line, start, &mut self.buffers.citations);
             if !self.buffers.citations.is_empty() {
                 let edited = &mut self.buffers.edited;
@@ -165,11 +174,12 @@ impl<'a> C4<'a> {
                     copied = to;
                 }
                 edited.push_str(&self.text[copied..end]);
+                // Taking a citation out can bring the two halves of a phrase together.
                 found = phrases(edited);
                 ends = ends_as_asked(edited);
             }
         }
-        let rest = if facts.words < MIN_WORDS {
+        let rest = if words < MIN_WORDS {
             Some(Check::FewWords)
         } else if found & JAVASCRIPT != 0 {
             Some(Check::Javascript)

@@ -16,7 +16,7 @@
 
 use super::c4::{self, C4};
 use super::classes::{Classes, SPACE};
-use super::line_facts::facts;
+use super::line_facts::{facts, possible};
 use super::refinedweb::{self, RefinedWeb};
 use super::table::signal_table;
 use crate::edits::EditList;
@@ -105,8 +105,9 @@ pub fn evaluate(
     let bytes = text.as_bytes();
     let cuts = &mut scratch.cuts;
     cuts.clear();
-    let mut c4 = C4::new(text, sentences, wanted, &mut scratch.c4);
-    let mut refinedweb = RefinedWeb::new(text, &mut scratch.refinedweb);
+    let (c4_phrases, items_in_cart) = possible(bytes);
+    let mut c4 = C4::new(text, sentences, c4_phrases, wanted, &mut scratch.c4);
+    let mut refinedweb = RefinedWeb::new(text, items_in_cart, &mut scratch.refinedweb);
     let (mut start, mut inner, mut long_lines) = (0, 0, 0);
     for index in 0..=breaks.len() {
         // The last line has no line end; after a final line end it is empty.
@@ -196,11 +197,17 @@ pub fn close(
 }
 
 pub fn trim_start(text: &str) -> &str {
-    text.trim_start_matches(is_space)
+    match text.as_bytes().first() {
+        Some(b'!'..=b'~') => text,
+        _ => text.trim_start_matches(is_space),
+    }
 }
 
 pub fn trim_end(text: &str) -> &str {
-    text.trim_end_matches(is_space)
+    match text.as_bytes().last() {
+        Some(b'!'..=b'~') => text,
+        _ => text.trim_end_matches(is_space),
+    }
 }
 
 pub fn is_space(c: char) -> bool {

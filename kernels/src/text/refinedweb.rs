@@ -11,7 +11,9 @@
 //! `refinedweb_lines` has the limit.
 
 use super::classes::{ALPHA, Classes, NUMERIC};
-use super::line_facts::{Facts, counted_words, facts, find, is_decimal, starts_with};
+use super::line_facts::{
+    Facts, counted_words, digits, facts, find, is_decimal, is_digit, starts_with,
+};
 use super::line_rules::{Cut, LineRules, Span, close, is_space, trim_end, trim_start};
 
 const MAX_UPPERCASE: f64 = 0.5;
@@ -77,6 +79,7 @@ pub struct Buffers {
 
 pub struct RefinedWeb<'a> {
     text: &'a str,
+    possible: bool,
     words: usize,
     buffers: &'a mut Buffers,
     /// Lines `front..back` and bytes `from..to` are what stripping has left.
@@ -88,12 +91,14 @@ pub struct RefinedWeb<'a> {
 }
 
 impl<'a> RefinedWeb<'a> {
-    pub fn new(text: &'a str, buffers: &'a mut Buffers) -> RefinedWeb<'a> {
+    /// `possible` says whether `items in cart` can be in the text.
+    pub fn new(text: &'a str, possible: bool, buffers: &'a mut Buffers) -> RefinedWeb<'a> {
         buffers.lines.clear();
         buffers.phrased.clear();
         buffers.cuts.clear();
         RefinedWeb {
             text,
+            possible,
             words: 0,
             buffers,
             front: 0,
@@ -107,7 +112,7 @@ impl<'a> RefinedWeb<'a> {
     pub fn line(&mut self, line: Span, facts: &Facts) {
         let part = &self.text[line.start..line.end];
         self.words += facts.counted;
-        if facts.words > 0 && facts.words <= SHORT && may_have_phrase(part.as_bytes()) {
+        if facts.words > 0 && facts.words <= SHORT && may_have_phrase(part, self.possible) {
             self.buffers.phrased.push(Phrased {
                 line: self.buffers.lines.len(),
                 pieces: Vec::new(),
@@ -286,15 +291,20 @@ fn fails(line: &str, facts: &Facts) -> u8 {
     }
     let share = |part: usize| part as f64 / facts.chars as f64;
     let mut fails = 0;
+    // A line of fewer than a million characters has to begin with a digit to be all digits.
+    let begins = match line.as_bytes()[0] {
+        byte @ ..0x80 => byte.is_ascii_digit(),
+        _ => line.starts_with(is_digit),
+    };
     if share(facts.upper) > MAX_UPPERCASE {
         fails |= UPPERCASE;
     }
-    if share(facts.digits) > MAX_DIGITS {
+    if (begins || facts.chars >= 1_000_000) && share(digits(line)) > MAX_DIGITS {
         fails |= DIGITS;
     }
     if facts.words < 2 {
         fails |= ONE_WORD;
-    } else if facts.digits > 0 && is_counter(line) {
+    } else if is_counter(line) {
         fails |= COUNTER;
     }
     fails
@@ -319,16 +329,18 @@ fn is_counter(line: &str) -> bool {
         })
 }
 
-fn may_have_phrase(line: &[u8]) -> bool {
-    line.iter().enumerate().any(|(at, byte)| {
-        let rest = &line[at..];
-        match byte {
-            b'i' | b'I' => starts_with(rest, b"items in cart"),
-            b'r' | b'R' => starts_with(rest, b"read more"),
-            b's' | b'S' => starts_with(rest, b"sign-in"),
-            _ => false,
-        }
-    })
+/// Whether a line can have one of the phrases; `possible` says whether the text can have the first.
+fn may_have_phrase(line: &str, possible: bool) -> bool {
+    let more = |line: &str| {
+        let end = line.char_indices().rev().nth(2).map_or(0, |(at, _)| at);
+        let start = end.saturating_sub(b"read more".len());
+        starts_with(&line.as_bytes()[start..end], b"read more")
+    };
+    // Without the phrase inside, the others stand at the very edge, or behind stripped white space.
+    starts_with(trim_start(line).as_bytes(), b"sign-in")
+        || more(line)
+        || more(trim_end(line))
+        || (possible && find(line.as_bytes(), b"items in cart", 0).is_some())
 }
 
 fn pieces_of(phrased: &mut [Phrased], line: usize) -> Option<&mut Vec<(usize, usize)>> {
