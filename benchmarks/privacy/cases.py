@@ -428,7 +428,7 @@ def _private_keys() -> list[Case]:
                 f"{dashes}BEGIN PRIVATE KEY{dashes}",
                 f"{dashes}BEGIN RSA PRIVATE KEY{dashes}\n...\n{dashes}END RSA PRIVATE KEY{dashes}",
                 "a private key begins with BEGIN",
-                f"{dashes}BEGIN PRIVATE KEY{dashes}\n<your key here, in base64>\n{dashes}END PRIVATE KEY{dashes}",
+                f"{dashes}BEGIN PRIVATE KEY{dashes}\n<your key, base64>\n{dashes}END PRIVATE KEY{dashes}",
                 f"{dashes}BEGIN PRIVATE KEY{dashes}\n{'A' * 64}\n{'A' * 64}\n{dashes}END PRIVATE KEY{dashes}",
                 pem("CERTIFICATE REQUEST", 130),
                 "assert pem.startswith('-----BEGIN RSA PRIVATE KEY-----')",

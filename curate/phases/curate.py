@@ -23,7 +23,7 @@ from curate.phases import Phase, Result
 from curate.run_directory import Record, Run, RunError, Unit
 from curate.sources import Fields, ReadOptions, read_split
 from curate.sources.splits import Split, plan_splits
-from curate.stages import SourceContext, run_stages
+from curate.stages import SourceContext, privacy_rules, run_stages
 from curate.stages.rules import fingerprint, load_rules
 from mixtures.spec import Mixture
 
@@ -61,7 +61,12 @@ def plan(run: Run) -> list[Unit]:
             )
         rules = fingerprint(load_rules(source.rules))
         for number, split in enumerate(splits):
-            payload = {"split": split, "rules": rules, "source": source.model_dump(mode="json")}
+            payload = {
+                "split": split,
+                "rules": rules,
+                "source": source.model_dump(mode="json"),
+                "privacy": [privacy_rules.fingerprint(), run.mixture.privacy.actions(source.domain)],
+            }
             inputs = tuple(zip(split.files, split.stamps, strict=True))
             units.append(Unit(f"{name}-{number:04d}", payload, inputs, split.bytes))
     return units
@@ -76,7 +81,13 @@ def absent_sources(run: Run) -> list[str]:
 def work(run: Run, unit: Unit) -> Result:
     split: Split = unit.payload["split"]
     source = run.mixture.sources[split.source]
-    context = SourceContext(split.source, source, load_rules(source.rules))
+    context = SourceContext(
+        split.source,
+        source,
+        load_rules(source.rules),
+        run.mixture.privacy.actions(source.domain),
+        run.mixture.seed,
+    )
     fields = Fields(text=source.read.text, url=source.read.url or Fields.url, id=source.read.id or Fields.id)
     options = ReadOptions(fields=fields, document_bytes=run.mixture.limits.document_bytes)
     near = run.mixture.dedup.near
@@ -133,7 +144,12 @@ def _writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
 def _dictionary(schema: pa.Schema) -> list[str]:
     """Columns of few distinct values; hashing ids and texts for a dictionary only costs time."""
     few = {"source", "domain", "language", "format", "repository", "charset", "status", "dropped_by", "date"}
-    return [*(few & set(schema.names)), "failed_rules.list.element", "edits.list.element.rule"]
+    return [
+        *(few & set(schema.names)),
+        "failed_rules.list.element",
+        "edits.list.element.rule",
+        "privacy.list.element.kind",
+    ]
 
 
 def _decided(batch: pa.RecordBatch, context: SourceContext) -> pa.RecordBatch:

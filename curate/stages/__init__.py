@@ -8,8 +8,8 @@ later is of the edited text.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import curate_kernels
 import numpy as np
@@ -18,7 +18,9 @@ import pyarrow.compute as pc
 
 from curate.stages.edits import apply_found, edits_by_document
 from curate.stages.language import identify
+from curate.stages.privacy import scan
 from curate.stages.rules import RuleSet, apply_rules
+from mixtures.privacy import Privacy
 from mixtures.spec import Source
 
 #: The language of a source whose text is not prose (ISO 639: no linguistic content).
@@ -32,6 +34,9 @@ class SourceContext:
     name: str
     source: Source
     rule_sets: tuple[RuleSet, ...]
+    #: What is done with personal data of each kind, and the seed of what stands in for it.
+    privacy: Mapping[str, str] = field(default_factory=lambda: Privacy().actions(""))
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,24 @@ def _signals(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Arra
     return {"signals": signals.to_struct_array(), "line_edits": edits_by_document(cuts, len(batch))}
 
 
+def _privacy(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
+    # Assignments of secrets are looked for where the text is no prose.
+    code = context.source.language is None
+    found = scan(batch["text"], batch["document_id"], context.privacy, code=code, seed=context.seed)
+    return {
+        "privacy_edits": edits_by_document(found.edits, len(batch)),
+        "privacy": found.counts,
+        "privacy_failed": found.failed,
+    }
+
+
 def _edits(batch: pa.RecordBatch, _: SourceContext) -> dict[str, pa.Array]:
-    text, applied = apply_found(batch["text"], [batch["line_edits"]])
+    text, applied = apply_found(batch["text"], [batch["line_edits"], batch["privacy_edits"]])
     return {"text": text, "text_bytes": pc.binary_length(text), "edits": applied}
 
 
 def _decide(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
-    """Every rule that each document fails: its language, no text (left), then the rule sets."""
+    """Every rule that each document fails: language, no text (left), personal data, then the rule sets."""
     signals = pa.RecordBatch.from_struct_array(batch["signals"])
     failed, _ = apply_rules(
         signals,
@@ -84,7 +100,7 @@ def _decide(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array
     empty = pc.if_else(pc.equal(batch["text_bytes"], 0), "text.empty", pa.scalar(None, pa.string()))
     built_in = pc.coalesce(_language_rule(batch, context), empty)
     prefix = pa.ListArray.from_arrays(_list_offsets(pc.is_valid(built_in)), built_in.drop_null())
-    failed = _concat_lists(prefix, failed)
+    failed = _concat_lists(prefix, _concat_lists(batch["privacy_failed"], failed))
     dropped_by = pc.list_element(
         pc.if_else(pc.equal(pc.list_value_length(failed), 0), pa.scalar([None], failed.type), failed), 0
     )
@@ -135,10 +151,11 @@ STAGES: tuple[Stage, ...] = (
     Stage("domain", (), ("domain",), _domain),
     Stage("language", ("text",), ("language", "language_score"), _language),
     Stage("signals", ("text",), ("signals", "line_edits"), _signals),
-    Stage("edits", ("text", "line_edits"), ("text", "text_bytes", "edits"), _edits),
+    Stage("privacy", ("text", "document_id"), ("privacy_edits", "privacy", "privacy_failed"), _privacy),
+    Stage("edits", ("text", "line_edits", "privacy_edits"), ("text", "text_bytes", "edits"), _edits),
     Stage(
         "rules",
-        ("text_bytes", "signals", "language", "language_score", "format"),
+        ("text_bytes", "signals", "language", "language_score", "format", "privacy_failed"),
         ("failed_rules", "dropped_by", "status"),
         _decide,
     ),

@@ -15,10 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.document import FOUND
 from curate.stages.privacy_rules import placeholders, scanner, stand_ins
-
-#: Findings of a document by kind, whatever was done with them.
-COUNTS = pa.list_(pa.struct([("kind", pa.string()), ("count", pa.int32())]))
 
 #: What `curate_kernels.apply_edits` takes.
 EDITS = pa.schema(
@@ -37,7 +35,7 @@ class Privacy:
     """What the scan of a batch says: edits, findings by kind, and the rules that documents fail."""
 
     edits: pa.RecordBatch  # schema EDITS, in the order of the texts
-    counts: pa.ListArray  # COUNTS, one list per text, kinds in the kernel's order
+    counts: pa.ListArray  # FOUND, one list per text, kinds in the kernel's order
     failed: pa.ListArray  # list<string>: `privacy.<kind>` of each kind whose action is drop
 
 
@@ -92,9 +90,9 @@ def _counts(spans: pa.RecordBatch, rows: int) -> pa.ListArray:
     row, kind, count = _cells(spans, kinds)
     cells = pa.StructArray.from_arrays(
         [pa.array(kinds, pa.string()).take(pa.array(kind)), pa.array(count.astype(np.int32))],
-        fields=list(COUNTS.value_type),
+        fields=list(FOUND.value_type),
     )
-    return pa.ListArray.from_arrays(_offsets(row, rows), cells)
+    return pa.ListArray.from_arrays(_offsets(row, rows), cells, type=FOUND)
 
 
 def _failed(spans: pa.RecordBatch, rows: int, dropping: list[str]) -> pa.ListArray:

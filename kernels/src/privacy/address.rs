@@ -105,6 +105,7 @@ impl Addresses {
         }
         let next = at(bytes, place);
         let goes_on = is_word(next)
+            || next == b'@'
             || (matches!(next, b'.' | b'-' | b'+' | b',') && is_word(at(bytes, place + 1)))
             || next == b'*';
         let address = Ipv4Addr::from(octets);

@@ -259,8 +259,10 @@ fn is_word_list(value: &[u8]) -> bool {
     words && parts > 1
 }
 
+/// A number, a version, an address: digits and marks, or hexadecimal groups with colons.
 fn is_numeric(value: &[u8]) -> bool {
-    value.iter().all(|byte| {
-        byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b':' | b'e' | b'E')
-    })
+    let of = |marks: &[u8], digit: fn(&u8) -> bool| {
+        value.iter().all(|byte| digit(byte) || marks.contains(byte))
+    };
+    of(b".-+:eE", u8::is_ascii_digit) || of(b":.", u8::is_ascii_hexdigit) && value.contains(&b':')
 }

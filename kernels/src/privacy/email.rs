@@ -40,37 +40,33 @@ impl Emails {
         }
     }
 
-    /// The finding at the `@` of `place`; nothing before `floor`, the last finding's end, belongs to it.
-    pub fn find(&self, text: &str, place: usize, floor: usize) -> Option<Span> {
+    /// The address at the `@` of `place`.
+    pub fn find(&self, text: &str, place: usize) -> Option<Span> {
         let bytes = text.as_bytes();
         let end = self.host_end(bytes, place + 1)?;
         let mut start = place;
-        while start > floor && place - start <= LOCAL && is_local(bytes[start - 1]) {
+        while start > 0 && place - start <= LOCAL && is_local(bytes[start - 1]) {
             start -= 1;
         }
         if place - start > LOCAL {
             return None;
         }
         // A Latin letter with a mark (U+00C0 to U+024F) goes with the word.
-        while start > floor && place - start <= LOCAL {
+        while start > 0 && place - start <= LOCAL {
             let latin = text[..start]
                 .chars()
                 .next_back()
                 .filter(|c| ('\u{c0}'..='\u{24f}').contains(c));
             let Some(letter) = latin else { break };
             start -= letter.len_utf8();
-            while start > floor && place - start <= LOCAL && is_local(bytes[start - 1]) {
+            while start > 0 && place - start <= LOCAL && is_local(bytes[start - 1]) {
                 start -= 1;
             }
         }
-        if place - start > LOCAL || start < floor {
+        if place - start > LOCAL {
             return None;
         }
-        let preceding = if start > floor {
-            before(bytes, start)
-        } else {
-            b' '
-        };
+        let preceding = before(bytes, start);
         while start < place && !(bytes[start].is_ascii_alphanumeric() || bytes[start] >= 0x80) {
             start += 1; // punctuation before an address is not its beginning
         }
@@ -147,11 +143,11 @@ impl Emails {
 
     /// Of `scheme://user:password@host` whose `@` is at `place`, the password, or `None` inside where it is a
     /// placeholder; `None` where there is no such URL.
-    pub fn url_password(&self, bytes: &[u8], place: usize, floor: usize) -> Option<Option<Span>> {
+    pub fn url_password(&self, bytes: &[u8], place: usize) -> Option<Option<Span>> {
         if !(is_word(at(bytes, place + 1)) || at(bytes, place + 1) == b'[') {
             return None;
         }
-        let from = place.saturating_sub(2 * LOCAL).max(floor);
+        let from = place.saturating_sub(2 * LOCAL);
         let start = from
             + 1
             + bytes[from..place]

@@ -64,80 +64,97 @@ struct PrivacyScanner {
     token_names: Vec<String>,
 }
 
+/// How often a text is looked at again; more than two takes a text made for it.
+const ROUNDS: usize = 4;
+
 /// Which kinds are looked for.
 type Wanted = [bool; KINDS.len()];
 
 impl PrivacyScanner {
+    /// Findings of a text, in `found.resolved`.
+    ///
+    /// What was found divides the text: every stretch between two findings is looked at as if it were a text of
+    /// its own, because that is what it is once they are edited. So a second scan finds nothing more.
     fn scan(&self, text: &str, code: bool, wanted: &Wanted, found: &mut Findings) {
-        let bytes = text.as_bytes();
+        found.resolved.clear();
         if wanted[Kind::Token as usize] || wanted[Kind::PrivateKey as usize] {
-            self.tokens.scan(bytes, found);
+            self.tokens.scan(text.as_bytes(), found);
+            found.merge();
         }
         let table = anchors(code, wanted);
-        if table.contains(&Anchor::At) || table.contains(&Anchor::Digit) || code {
-            self.anchored(text, &table, wanted, found);
+        if table.iter().all(|anchor| *anchor == Anchor::Nothing) {
+            return;
         }
-        found.resolve();
+        // A finding that gave way to another leaves a stretch that has not been seen without it.
+        for _ in 0..ROUNDS {
+            let held = std::mem::take(&mut found.resolved);
+            let mut floor = 0;
+            for ceiling in held.iter().map(|span| span.start).chain([text.len()]) {
+                self.stretch(text, floor, ceiling, &table, wanted, found);
+                floor = held
+                    .get(held.partition_point(|span| span.start < ceiling))
+                    .map_or(text.len(), |span| span.end);
+            }
+            found.resolved = held;
+            if found.merge() == 0 {
+                break;
+            }
+        }
     }
 
-    /// Everything that begins with one of a few bytes. A finding's end is a floor for those after it.
-    fn anchored(&self, text: &str, table: &[Anchor; 256], wanted: &Wanted, found: &mut Findings) {
-        let bytes = text.as_bytes();
-        let (mut place, mut number_floor, mut address_floor) = (0, 0, 0);
+    /// Everything in `floor..ceiling` that begins with one of a few bytes.
+    fn stretch(
+        &self,
+        text: &str,
+        mut floor: usize,
+        ceiling: usize,
+        table: &[Anchor; 256],
+        wanted: &Wanted,
+        found: &mut Findings,
+    ) {
+        let bytes = &text.as_bytes()[..ceiling];
+        let mut place = floor;
         while let Some(step) = bytes.get(place..).and_then(|rest| {
             rest.iter()
                 .position(|&byte| table[byte as usize] != Anchor::Nothing)
         }) {
             place += step;
-            match table[bytes[place] as usize] {
+            let mut next = place + 1;
+            let (rest, here) = (&text[floor..ceiling], place - floor);
+            let span = match table[bytes[place] as usize] {
                 Anchor::Digit => {
-                    let run = place
-                        + bytes[place..]
-                            .iter()
-                            .position(|byte| !byte.is_ascii_digit())
-                            .unwrap_or(bytes.len() - place);
-                    place = match self.number(text, place, run, number_floor, wanted) {
-                        Some(span) => {
-                            found.push(span);
-                            number_floor = span.end;
-                            span.end.max(run)
-                        }
-                        None => run,
-                    };
+                    let run = rest.as_bytes()[here..]
+                        .iter()
+                        .take_while(|byte| byte.is_ascii_digit())
+                        .count();
+                    next = place + run;
+                    self.number(rest, here, here + run, wanted)
                 }
-                Anchor::At => {
-                    if let Some(password) = self.emails.url_password(bytes, place, address_floor) {
-                        if let Some(span) = password.filter(|_| wanted[Kind::Password as usize]) {
-                            found.push(span);
-                        }
-                    } else if wanted[Kind::Email as usize]
-                        && let Some(span) = self.emails.find(text, place, address_floor)
-                    {
-                        found.push(span);
-                        address_floor = span.end;
-                    }
-                    place += 1;
-                }
-                Anchor::Assign => {
-                    if let Some(span) = self.assignments.find(bytes, place) {
-                        found.push(span);
-                    }
-                    place += 1;
-                }
-                Anchor::Nothing => place += 1,
+                Anchor::At => match self.emails.url_password(rest.as_bytes(), here) {
+                    Some(password) => password.filter(|_| wanted[Kind::Password as usize]),
+                    None => self
+                        .emails
+                        .find(rest, here)
+                        .filter(|_| wanted[Kind::Email as usize]),
+                },
+                Anchor::Assign => self.assignments.find(rest.as_bytes(), here),
+                Anchor::Nothing => None,
+            };
+            if let Some(span) = span {
+                let span = Span {
+                    start: floor + span.start,
+                    end: floor + span.end,
+                    ..span
+                };
+                found.push(span);
+                floor = span.end;
             }
+            place = next.max(floor);
         }
     }
 
     /// Whatever the run of digits `start..run` begins.
-    fn number(
-        &self,
-        text: &str,
-        start: usize,
-        run: usize,
-        floor: usize,
-        wanted: &Wanted,
-    ) -> Option<Span> {
+    fn number(&self, text: &str, start: usize, run: usize, wanted: &Wanted) -> Option<Span> {
         let bytes = text.as_bytes();
         let length = run - start;
         let wants = |kind: Kind| wanted[kind as usize];
@@ -171,11 +188,11 @@ impl PrivacyScanner {
             return None;
         }
         let card = wants(Kind::Card)
-            .then(|| self.cards.find(text, &number, floor))
+            .then(|| self.cards.find(text, &number))
             .flatten();
         card.or_else(|| {
             wants(Kind::Phone)
-                .then(|| self.phones.find(text, &number, floor))
+                .then(|| self.phones.find(text, &number))
                 .flatten()
         })
     }

@@ -57,8 +57,8 @@ impl Cards {
         })
     }
 
-    /// A card number that begins with the number's first group; nothing before `floor` speaks against it.
-    pub fn find(&self, text: &str, number: &Number, floor: usize) -> Option<Span> {
+    /// A card number that begins with the number's first group.
+    pub fn find(&self, text: &str, number: &Number) -> Option<Span> {
         let bytes = text.as_bytes();
         let grouped = number.lengths_are(&[4, 4, 4, 4]) && number.one_separator(4)
             || number.lengths_are(&[4, 6, 5]) && number.one_separator(3);
@@ -71,11 +71,7 @@ impl Cards {
         };
         let (start, end) = (number.groups[0].start, number.groups[last].end);
         let digits = &number.digits[..number.groups[last].total];
-        let previous = if start > floor {
-            before(bytes, start)
-        } else {
-            b'<'
-        };
+        let previous = before(bytes, start);
         if !self.issued(digits)
             || !luhn(digits)
             || self.test_numbers.iter().any(|test| test == digits)
@@ -90,7 +86,7 @@ impl Cards {
         }
         // One more group of four on either side: a table, or some other long number.
         let more = number.count > last + 1 && number.groups[last + 1].length() >= 4;
-        let less = start >= floor + 2
+        let less = start >= 2
             && before(bytes, start) == number.groups[1].separator
             && bytes[start - 2].is_ascii_digit();
         (!more && !less).then_some(card(start, end))

@@ -62,26 +62,21 @@ impl Phones {
     }
 
     /// A telephone number that begins with the number's first group (and `+` or `(` before it).
-    pub fn find(&self, text: &str, number: &Number, floor: usize) -> Option<Span> {
+    pub fn find(&self, text: &str, number: &Number) -> Option<Span> {
         let bytes = text.as_bytes();
         let first = number.groups[0].start;
-        let lead = if first > floor {
-            before(bytes, first)
-        } else {
-            b'<'
-        };
+        let lead = before(bytes, first);
         let start = if matches!(lead, b'+' | b'(') {
             first - 1
         } else {
             first
         };
         let previous = before(bytes, start);
-        // `>` would be the end of a placeholder, which must not turn a sum into a number.
         if is_word(previous)
             || matches!(
                 previous,
-                b'>' | b'+' | b'-' | b'.' | b'/' | b'=' | b'*' | b'#' | b'_'
-            ) && start > floor
+                b'+' | b'-' | b'.' | b'/' | b'=' | b'*' | b'#' | b'@'
+            )
         {
             return None;
         }
@@ -170,7 +165,7 @@ impl Phones {
         let last = (0..number.count)
             .rev()
             .find(|&index| (8..=15).contains(&number.groups[index].total))?;
-        if last > 6 || is_date(number) || !self.words.before(text, start) {
+        if last > 6 || is_something_else(number) || !self.words.before(text, start) {
             return None;
         }
         let digits = &number.digits[..number.groups[last].total];
@@ -213,8 +208,8 @@ impl Phones {
     }
 }
 
-/// `2019-04-12`, `20190412`, `12.04.2019`, `12/04/2019`, years in a row.
-fn is_date(number: &Number) -> bool {
+/// A date or an address: `2019-04-12`, `20190412`, `12.04.2019`, `12/04/2019`, years in a row, `192.0.2.1`.
+fn is_something_else(number: &Number) -> bool {
     let year = |index: usize| {
         let group = number.groups[index];
         let from = group.total - group.length();
@@ -227,7 +222,13 @@ fn is_date(number: &Number) -> bool {
             &number.digits[4..6],
             [b'0', b'1'..=b'9'] | [b'1', b'0'..=b'2']
         );
-    if compact {
+    // Four numbers with dots are an IP address, whatever it says before them.
+    let quad = number.count == 4
+        && (0..4).all(|index| number.groups[index].length() <= 3)
+        && number.groups[1..4]
+            .iter()
+            .all(|group| group.separator == b'.');
+    if compact || quad {
         return true;
     }
     number.count >= 2 && year(0) && year(1)

@@ -118,29 +118,35 @@ impl Tokens {
     }
 
     pub fn scan(&self, bytes: &[u8], found: &mut Findings) {
-        let mut from = 0;
+        // What stands before `base`, the last finding's end, says nothing about what comes after it.
+        let (mut base, mut from) = (0, 0);
         while let Some((prefix, start, end)) = self.prefixes.find(bytes, from) {
-            from = self.candidate(bytes, prefix, start, end, found);
+            from = end;
+            let hit = (prefix, start - base, end - base);
+            if let Some(end) = self.candidate(&bytes[base..], base, hit, found) {
+                (base, from) = (base + end, base + end);
+            }
         }
     }
 
-    /// Decides on the prefix at `start..end`; returns where to go on.
+    /// Decides on the prefix at `start..end` of `bytes`, which begin at `base` of the text; returns the finding's
+    /// end.
     fn candidate(
         &self,
         bytes: &[u8],
-        prefix: usize,
-        start: usize,
-        end: usize,
+        base: usize,
+        (prefix, start, _): (usize, usize, usize),
         found: &mut Findings,
-    ) -> usize {
+    ) -> Option<usize> {
+        let shifted = |span: Span| Span {
+            start: base + span.start,
+            end: base + span.end,
+            ..span
+        };
         if prefix == 0 {
-            return match private_key(bytes, start) {
-                Some(span) => {
-                    found.push(span);
-                    span.end
-                }
-                None => end,
-            };
+            let span = private_key(bytes, start)?;
+            found.push(shifted(span));
+            return Some(span.end);
         }
         for &number in &self.rules_of[prefix] {
             let rule = &self.rules[number as usize];
@@ -165,45 +171,35 @@ impl Tokens {
                 start + value.start()
             };
             let last = start + value.end();
-            found.push(Span {
-                start: first,
-                end: last,
+            let span = |start, end| Span {
+                start,
+                end,
                 kind: Kind::Token,
                 rule: number,
-            });
-            return self
-                .pair_of(bytes, rule, number, last, found)
-                .unwrap_or(last);
+            };
+            found.push(shifted(span(first, last)));
+            let Some((from, to)) = self.pair_of(bytes, rule, last) else {
+                return Some(last);
+            };
+            found.push(shifted(span(from, to)));
+            return Some(to);
         }
-        end
+        None
     }
 
-    /// The secret that belongs to the id that ends at `end`.
-    fn pair_of(
-        &self,
-        bytes: &[u8],
-        rule: &Compiled,
-        number: u16,
-        end: usize,
-        found: &mut Findings,
-    ) -> Option<usize> {
-        let window = &bytes[end..bytes.len().min(end + PAIR)];
-        let value = rule.pair.as_ref()?.captures(window)?.get(1)?;
-        let secret = value.as_bytes();
-        if is_word(at(window, value.end()))
-            || entropy(secret) < 4.0
-            || contains_any(secret, &self.placeholders)
-        {
-            return None;
-        }
-        let (start, end) = (end + value.start(), end + value.end());
-        found.push(Span {
-            start,
-            end,
-            kind: Kind::Token,
-            rule: number,
-        });
-        Some(end)
+    /// The secret that belongs to the id that ends at `end`, if no other candidate stands between.
+    fn pair_of(&self, bytes: &[u8], rule: &Compiled, end: usize) -> Option<(usize, usize)> {
+        let pair = rule.pair.as_ref()?;
+        let near = &bytes[..bytes.len().min(end + PAIR)];
+        let stop = self
+            .prefixes
+            .find(near, end)
+            .map_or(near.len(), |hit| hit.1);
+        let value = pair.captures(&near[end..stop])?.get(1)?;
+        let real = !is_word(at(bytes, end + value.end()))
+            && entropy(value.as_bytes()) >= 4.0
+            && !contains_any(value.as_bytes(), &self.placeholders);
+        real.then_some((end + value.start(), end + value.end()))
     }
 
     fn is_real(&self, rule: &Compiled, value: &[u8]) -> bool {
@@ -308,7 +304,7 @@ fn base64url(text: &[u8]) -> Vec<u8> {
 ///
 /// The next dashes have to be those of the end line, so a run of unfinished blocks is read once.
 fn private_key(bytes: &[u8], start: usize) -> Option<Span> {
-    if matches!(before(bytes, start), b'-') || is_word(before(bytes, start)) {
+    if before(bytes, start) == b'-' {
         return None;
     }
     let label = start + BEGIN.len();

@@ -25,6 +25,7 @@ pub fn is_word(byte: u8) -> bool {
 pub fn number_goes_on(bytes: &[u8], end: usize) -> bool {
     let next = at(bytes, end);
     is_word(next)
+        || next == b'@'
         || (matches!(next, b'.' | b',' | b'-' | b'/' | b':' | b'+' | b'*' | b'=')
             && at(bytes, end + 1).is_ascii_digit())
 }
