@@ -65,7 +65,9 @@ struct PrivacyScanner {
 }
 
 /// How often a text is looked at again; more than two takes a text made for it.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 6;
+/// How far before a finding something can begin that ends there: more than the longest token.
+const TAIL: usize = 8192;
 
 /// Which kinds are looked for.
 type Wanted = [bool; KINDS.len()];
@@ -74,46 +76,54 @@ impl PrivacyScanner {
     /// Findings of a text, in `found.resolved`.
     ///
     /// What was found divides the text: every stretch between two findings is looked at as if it were a text of
-    /// its own, because that is what it is once they are edited. So a second scan finds nothing more.
+    /// its own, because that is what it is once they are edited. So a second scan finds nothing more. After the
+    /// first round only what ends at a finding can be new, unless a finding gave way to another.
     fn scan(&self, text: &str, code: bool, wanted: &Wanted, found: &mut Findings) {
+        let bytes = text.as_bytes();
+        let table = anchors(code, wanted);
+        let tokens = wanted[Kind::Token as usize] || wanted[Kind::PrivateKey as usize];
         found.resolved.clear();
-        if wanted[Kind::Token as usize] || wanted[Kind::PrivateKey as usize] {
-            self.tokens.scan(text.as_bytes(), found);
+        if tokens {
+            self.tokens.scan(bytes, 0, 0, found);
             found.merge();
         }
-        let table = anchors(code, wanted);
-        if table.iter().all(|anchor| *anchor == Anchor::Nothing) {
-            return;
-        }
-        // A finding that gave way to another leaves a stretch that has not been seen without it.
-        for _ in 0..ROUNDS {
+        let mut reach = text.len();
+        for round in 0..ROUNDS {
             let held = std::mem::take(&mut found.resolved);
             let mut floor = 0;
-            for ceiling in held.iter().map(|span| span.start).chain([text.len()]) {
-                self.stretch(text, floor, ceiling, &table, wanted, found);
-                floor = held
-                    .get(held.partition_point(|span| span.start < ceiling))
-                    .map_or(text.len(), |span| span.end);
+            let ends = held.iter().map(|span| (span.start, span.end));
+            for (ceiling, after) in ends.chain([(text.len(), text.len())]) {
+                let from = floor.max(ceiling.saturating_sub(reach));
+                if round > 0 && tokens {
+                    self.tokens.scan(&bytes[..ceiling], floor, from, found);
+                }
+                self.stretch(text, (floor, from, ceiling), &table, wanted, found);
+                floor = after;
             }
+            let before = held.len();
             found.resolved = held;
-            if found.merge() == 0 {
+            let dropped = found.merge();
+            if found.resolved.len() == before {
                 break;
             }
+            reach = if dropped > 0 { text.len() } else { TAIL };
         }
     }
 
-    /// Everything in `floor..ceiling` that begins with one of a few bytes.
+    /// Everything in `floor..ceiling` that begins at one of a few bytes, from `place` on.
     fn stretch(
         &self,
         text: &str,
-        mut floor: usize,
-        ceiling: usize,
+        (mut floor, mut place, ceiling): (usize, usize, usize),
         table: &[Anchor; 256],
         wanted: &Wanted,
         found: &mut Findings,
     ) {
         let bytes = &text.as_bytes()[..ceiling];
-        let mut place = floor;
+        // Not from the middle of a run of digits.
+        while place > floor && place < ceiling && bytes[place].is_ascii_digit() {
+            place += 1;
+        }
         while let Some(step) = bytes.get(place..).and_then(|rest| {
             rest.iter()
                 .position(|&byte| table[byte as usize] != Anchor::Nothing)

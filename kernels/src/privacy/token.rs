@@ -117,9 +117,10 @@ impl Tokens {
         })
     }
 
-    pub fn scan(&self, bytes: &[u8], found: &mut Findings) {
-        // What stands before `base`, the last finding's end, says nothing about what comes after it.
-        let (mut base, mut from) = (0, 0);
+    /// Tokens and keys in `bytes[floor..]` that begin at `from` or later. What stands before `floor`, the last
+    /// finding's end, says nothing about what comes after it.
+    pub fn scan(&self, bytes: &[u8], floor: usize, from: usize, found: &mut Findings) {
+        let (mut base, mut from) = (floor, from);
         while let Some((prefix, start, end)) = self.prefixes.find(bytes, from) {
             from = end;
             let hit = (prefix, start - base, end - base);
