@@ -69,6 +69,11 @@ APPLIED = pa.list_(
     )
 )
 
+#: Findings of personal data and secrets by kind, whatever was done with them.
+FOUND = pa.list_(
+    pa.struct([pa.field("kind", pa.string(), nullable=False), pa.field("count", pa.int32(), nullable=False)])
+)
+
 
 def ledger_schema(signals: pa.DataType) -> pa.Schema:
     """One row per input document: where it came from, what was measured, what was decided and why.
@@ -105,6 +110,7 @@ def ledger_schema(signals: pa.DataType) -> pa.Schema:
             pa.field("dropped_by", pa.string()),
             pa.field("failed_rules", pa.list_(pa.string()), nullable=False),
             pa.field("edits", APPLIED),  # null where there was no text
+            pa.field("privacy", FOUND),  # likewise
             pa.field("error", pa.string()),
             pa.field("error_offset", pa.int64()),
             pa.field("signals", signals),

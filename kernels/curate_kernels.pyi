@@ -247,3 +247,32 @@ def permuted_indices(size: int, seed: int, start: int, count: int) -> pa.Array:
 
     `size` and `seed` are unsigned 64-bit (OverflowError beyond).
     """
+
+# privacy/: personal data and secrets
+
+class PrivacyScanner:
+    """A compiled set of detectors; `curate.stages.privacy_rules` makes it from the rules' YAML.
+
+    `ValueError` naming the rule whose pattern, prefix or list makes no sense.
+    """
+
+    def __init__(self, rules: dict[str, object]) -> None: ...
+    def spans(
+        self,
+        texts: pa.Array,
+        *,
+        kinds: list[str] | None = None,
+        code: pa.Array | None = None,
+        ids: pa.Array | None = None,
+        seed: int = 0,
+    ) -> pa.RecordBatch:
+        """Findings: row (uint32), start, end (int64, bytes of the text), kind and detector (dictionaries of
+        string), key (uint64). In order of (row, start), at character boundaries and without overlap.
+
+        `kinds` are those of `privacy_kinds`, None for all; `code` (bool per text) lets assignments of secrets
+        be looked for. `key` is XXH3-64 of (id, kind, value in normal form) under `seed`; `ids` is
+        `fixed_size_binary(16)`. ValueError for an unknown kind and for columns of different length.
+        """
+
+def privacy_kinds() -> list[str]:
+    """The kinds, in the order in which one wins over another where two overlap."""

@@ -33,6 +33,7 @@ from mixtures import marked_yaml
 from mixtures.classifiers import Classifier, ClassifierName, contradictions_of
 from mixtures.complaints import Complaint, complaints_of, contradictions, nearest, suggestion
 from mixtures.complaints import MixtureError as MixtureError  # part of this module's interface
+from mixtures.privacy import Privacy
 from mixtures.tags import DocumentType, Topic
 from mixtures.units import BINARY, DECIMAL, expand_braces, length_name, parse_size
 
@@ -395,6 +396,7 @@ class Mixture(BaseModel):
     language: LanguageFilter | None = None  # what the sources' own `language` leaves out
     sources: Annotated[dict[Name, Source], Field(min_length=1)]
     limits: Limits = Limits()
+    privacy: Privacy = Privacy()
     classifiers: Annotated[dict[ClassifierName, Classifier], Field(max_length=32)] = {}
     dedup: Dedup = Dedup()
     mixture: Weights
@@ -424,6 +426,11 @@ class Mixture(BaseModel):
         if missing := [domain for domain in domains if domain not in weights]:
             words = f"no weight for {', '.join(missing)}; give every domain one, 0 to leave it out"
             found.append((("mixture", "weights"), words))
+        for name in self.privacy.domains:
+            if name not in domains:
+                hint = suggestion(name, domains, "the domains")
+                words = f"{marked_yaml.shown(name)} is a domain that no source has{hint}"
+                found.append((("privacy", "domains", name), words))
         for index, stage in enumerate(self.curriculum.stages):
             if stage.length % self.shards.pad_documents_to:
                 words = f"{self.shards.pad_documents_to} does not divide the length of stage {index + 1}"

@@ -40,7 +40,7 @@ def decided(texts: list[str], **language: Any) -> list[dict[str, Any]]:
     source = Source(read=Read.model_validate({"files": "*"}), domain="web", language=wanted)
     records = (Record(f"{n}.txt", text, len(text.encode())) for n, text in enumerate(texts))
     (batch,) = batches("s", records)
-    context = SourceContext("s", source, (), language_rules.load(wanted))
+    context = SourceContext("s", source, (), language=language_rules.load(wanted))
     rows: list[dict[str, Any]] = run_stages(batch, context).to_pylist()
     return rows
 

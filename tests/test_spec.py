@@ -515,3 +515,30 @@ def test_rules_are_names_or_paths_of_yaml_files() -> None:
     named = load(changed(place, "    rules: [math, own/my rules.yaml]")).sources["web"].rules
     assert named == ("math", "own/my rules.yaml")
     assert "is not a plain name" in refusal(changed(place, "    rules: own/rules"))[0]
+
+
+@pytest.mark.usefixtures("folder")
+def test_privacy_has_an_action_for_each_kind_and_overrides_by_domain() -> None:
+    default = load(SMALL).privacy.actions("web")
+    assert default == {
+        **dict.fromkeys(("phone", "iban", "card", "token", "password", "private_key"), "redact"),
+        **dict.fromkeys(("email", "ip"), "replace"),
+    }
+    written = load(SMALL + "privacy: {phone: keep, domains: {programs: {email: drop, phone: off}}}\n").privacy
+    assert written.actions("web") == {**default, "phone": "keep"}
+    assert written.actions("programs") == {**default, "phone": "off", "email": "drop"}
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("privacy", "complaint"),
+    [
+        ("{emial: keep}", "unknown key 'emial' in privacy; did you mean 'email'?"),
+        ("{card: replace}", "'replace' is for email, ip and phone; this kind has no stand-ins: 'redact' it"),
+        ("{domains: {wep: {email: keep}}}", "is a domain that no source has; did you mean 'web'?"),
+        ("{email: hide}", "privacy.email"),
+    ],
+)
+def test_a_privacy_policy_is_closed_and_its_domains_exist(privacy: str, complaint: str) -> None:
+    (line,) = refusal(f"{SMALL}privacy: {privacy}\n")
+    assert complaint in line

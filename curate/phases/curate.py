@@ -23,7 +23,7 @@ from curate.phases import Phase, Result
 from curate.run_directory import Record, Run, RunError, Unit
 from curate.sources import Fields, ReadOptions, read_split
 from curate.sources.splits import Split, plan_splits
-from curate.stages import SourceContext, language_rules, run_stages, signals_type
+from curate.stages import SourceContext, language_rules, privacy_rules, run_stages, signals_type
 from curate.stages.rule_sets import dump
 from curate.stages.rules import fingerprint, load_rules
 from curate.stages.tags import tag
@@ -69,6 +69,7 @@ def plan(run: Run) -> list[Unit]:
                 "rules": rules,
                 "language": language,
                 "source": source.model_dump(mode="json"),
+                "privacy": [privacy_rules.fingerprint(), run.mixture.privacy.actions(source.domain)],
             }
             inputs = tuple(zip(split.files, split.stamps, strict=True))
             units.append(Unit(f"{name}-{number:04d}", payload, inputs, split.bytes))
@@ -85,8 +86,14 @@ def work(run: Run, unit: Unit) -> Result:
     split: Split = unit.payload["split"]
     source = run.mixture.sources[split.source]
     wanted = source.language
-    language = None if wanted is None else language_rules.load(wanted, unit.payload["language"]["model"])
-    context = SourceContext(split.source, source, load_rules(source.rules), language)
+    context = SourceContext(
+        split.source,
+        source,
+        load_rules(source.rules),
+        run.mixture.privacy.actions(source.domain),
+        run.mixture.seed,
+        None if wanted is None else language_rules.load(wanted, unit.payload["language"]["model"]),
+    )
     fields = Fields(text=source.read.text, url=source.read.url or Fields.url, id=source.read.id or Fields.id)
     options = ReadOptions(fields=fields, document_bytes=run.mixture.limits.document_bytes)
     near = run.mixture.dedup.near
@@ -144,7 +151,12 @@ def _dictionary(schema: pa.Schema) -> list[str]:
     """Columns of few distinct values; hashing ids and texts for a dictionary only costs time."""
     few = {"source", "domain", "language", "format", "repository", "charset", "status", "dropped_by", "date"}
     few |= {"topic", "topic_rule", "document_type", "document_type_rule"}
-    return [*(few & set(schema.names)), "failed_rules.list.element", "edits.list.element.rule"]
+    return [
+        *(few & set(schema.names)),
+        "failed_rules.list.element",
+        "edits.list.element.rule",
+        "privacy.list.element.kind",
+    ]
 
 
 def _decided(batch: pa.RecordBatch, context: SourceContext) -> pa.RecordBatch:

@@ -8,8 +8,8 @@ later is of the edited text.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import curate_kernels
 import numpy as np
@@ -20,7 +20,9 @@ from curate.document import LANGUAGES
 from curate.stages import language_rules, stop_words, tags
 from curate.stages.edits import apply_found, edits_by_document
 from curate.stages.language_rules import LanguageRules
+from curate.stages.privacy import scan
 from curate.stages.rules import RuleSet, apply_rules
+from mixtures.privacy import Privacy
 from mixtures.spec import Source
 
 #: The language of a source whose text is not prose (ISO 639: no linguistic content).
@@ -37,6 +39,9 @@ class SourceContext:
     name: str
     source: Source
     rule_sets: tuple[RuleSet, ...]
+    #: What is done with personal data of each kind, and the seed of what stands in for it.
+    privacy: Mapping[str, str] = field(default_factory=lambda: Privacy().actions(""))
+    seed: int = 0
     language: LanguageRules | None = None  # of the source's filter; read where it is not given
 
 
@@ -117,13 +122,24 @@ def _of_languages(
     return cuts.filter(among.take(cuts["row"]))
 
 
+def _privacy(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
+    # Assignments of secrets are looked for where the text is no prose.
+    code = context.source.language is None
+    found = scan(batch["text"], batch["document_id"], context.privacy, code=code, seed=context.seed)
+    return {
+        "privacy_edits": edits_by_document(found.edits, len(batch)),
+        "privacy": found.counts,
+        "privacy_failed": found.failed,
+    }
+
+
 def _edits(batch: pa.RecordBatch, _: SourceContext) -> dict[str, pa.Array]:
-    text, applied = apply_found(batch["text"], [batch["line_edits"]])
+    text, applied = apply_found(batch["text"], [batch["line_edits"], batch["privacy_edits"]])
     return {"text": text, "text_bytes": pc.binary_length(text), "edits": applied}
 
 
 def _decide(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
-    """Every rule that each document fails: its language, no text (left), then the rule sets."""
+    """Every rule that each document fails: language, no text (left), personal data, then the rule sets."""
     signals = pa.RecordBatch.from_struct_array(batch["signals"])
     failed, _ = apply_rules(
         signals,
@@ -132,6 +148,7 @@ def _decide(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array
         languages=batch["language"],
         formats=batch["format"],
     )
+    failed = _concat_lists(batch["privacy_failed"], failed)
     empty = pc.equal(batch["text_bytes"], 0)
     names = pa.repeat(pa.scalar("text.empty"), pc.sum(empty).as_py() or 0)
     failed = _concat_lists(pa.ListArray.from_arrays(_list_offsets(empty), names), failed)
@@ -172,10 +189,11 @@ STAGES: tuple[Stage, ...] = (
     Stage("tags", ("url",), tags.COLUMNS, _tags),
     Stage("language", ("text",), LANGUAGE_COLUMNS, _language),
     Stage("signals", ("text", "format", "language"), ("signals", "line_edits"), _signals),
-    Stage("edits", ("text", "line_edits"), ("text", "text_bytes", "edits"), _edits),
+    Stage("privacy", ("text", "document_id"), ("privacy_edits", "privacy", "privacy_failed"), _privacy),
+    Stage("edits", ("text", "line_edits", "privacy_edits"), ("text", "text_bytes", "edits"), _edits),
     Stage(
         "rules",
-        ("text_bytes", "signals", "format", *LANGUAGE_COLUMNS),
+        ("text_bytes", "signals", "format", "privacy_failed", *LANGUAGE_COLUMNS),
         ("failed_rules", "dropped_by", "status"),
         _decide,
     ),

@@ -2,8 +2,8 @@
 
 use arrow_array::types::ArrowPrimitiveType;
 use arrow_array::{
-    Array, ArrayRef, FixedSizeBinaryArray, LargeStringArray, PrimitiveArray, StringArray,
-    make_array,
+    Array, ArrayRef, BooleanArray, FixedSizeBinaryArray, LargeStringArray, PrimitiveArray,
+    StringArray, make_array,
 };
 use arrow_data::ArrayData;
 use arrow_pyarrow::{FromPyArrow, ToPyArrow};
@@ -25,6 +25,11 @@ pub fn large_strings(value: &Bound<'_, PyAny>) -> PyResult<LargeStringArray> {
 /// A `string` column.
 pub fn strings(value: &Bound<'_, PyAny>) -> PyResult<StringArray> {
     array(value, "a string array")
+}
+
+/// A `bool` column.
+pub fn booleans(value: &Bound<'_, PyAny>) -> PyResult<BooleanArray> {
+    array(value, "a bool array")
 }
 
 /// A `fixed_size_binary(width)` column.

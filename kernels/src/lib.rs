@@ -16,6 +16,7 @@ mod minhash;
 mod packing;
 mod permutation;
 mod preparation;
+mod privacy;
 mod text;
 
 #[cfg(feature = "fuzzing")]
@@ -34,6 +35,7 @@ fn curate_kernels(module: &Bound<'_, PyModule>) -> PyResult<()> {
     packing::register(module)?;
     layout::register(module)?;
     permutation::register(module)?;
+    privacy::register(module)?;
     fim::register(module)?;
     Ok(())
 }
