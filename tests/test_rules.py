@@ -49,6 +49,7 @@ def test_thresholds_of_gopher_are_those_of_datatrove() -> None:
         ("bullet_line_ratio", None, 0.9),
         ("ellipsis_line_ratio", None, 0.3),
         ("alphabetic_word_ratio", 0.8, None),
+        ("alphabetic_word_ratio", 0.75, None),  # ours, for Chinese and Japanese in its place
         ("stop_word_count", 2, None),
     ]
     assert [rule.max for rule in repetition.rules] == [

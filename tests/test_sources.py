@@ -408,7 +408,7 @@ def test_bad_jsonl_lines_are_quarantined_with_row_and_offset(tmp_path: Path) -> 
     ]
     write(tmp_path, {"t.jsonl": b"\n".join(lines)})
     rows = read(tmp_path, "jsonl", "*.jsonl")
-    assert texts(rows) == {"t.jsonl#7": "good", "t.jsonl#row=6": "? lone", "t.jsonl#row=7": "last"}
+    assert texts(rows) == {"t.jsonl#7": "good", "t.jsonl#row=6": "\ufffd lone", "t.jsonl#row=7": "last"}
     found = errors(rows)
     assert found["t.jsonl#row=1"].startswith("invalid JSON: Expecting property name")
     assert found["t.jsonl#row=2"] == "a list, not an object"
