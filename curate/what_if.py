@@ -122,7 +122,9 @@ def ask(run: Run, changes: Changes) -> Answer:
     in_force, unsaid = rules_in_force(run, ledgers)
     added = load_rules(changes.added)
     _check(
-        changes, [rule_set for sets in in_force.values() for rule_set in sets], _failed_names(run, ledgers)
+        changes,
+        [rule_set for sets in in_force.values() for rule_set in sets],
+        _failed_names(run, ledgers) if changes.off else set(),
     )
     answer = Answer({}, {})
     manifests = set(storage.list_files(run.url("manifest/documents")))
@@ -223,8 +225,8 @@ def _count(
     stripped = {rule.name for _, rule in changed} | set(off)
     stripped |= {rule.name for s in in_force if s.name in off for rule in s.rules}
     minimum = [s.value for s in changes.settings if s.rule == MIN_SCORE] if concerned else []
-    language = run.mixture.sources[source].language
-    if minimum and language is not None:
+    spec = run.mixture.sources.get(source)
+    if minimum and spec is not None and spec.language is not None:
         stripped.add(MIN_SCORE)
     evaluated = [(s, rule) for s, rule in (*changed, *new) if rule.name not in off and s.name not in off]
     table, signals = _read(run, name, {rule.signal for _, rule in evaluated})
