@@ -1,4 +1,4 @@
-"""A run with personal data in its texts: none of it is stored, all of it is counted, and the policy decides."""
+"""A run with personal data in its texts: none is stored, all of it is counted, the policy decides."""
 
 from __future__ import annotations
 
