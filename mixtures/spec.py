@@ -79,6 +79,13 @@ def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _distinct(rules: tuple[str, ...]) -> tuple[str, ...]:
+    twice = [index for index, rule in enumerate(rules) if rule in rules[:index]]
+    if twice:
+        raise contradictions(*(((i,), f"the rules '{rules[i]}' are named twice") for i in twice))
+    return rules
+
+
 #: Names become file names and SQL values, so they are plain.
 _NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 Name = Annotated[str, Field(pattern=f"^{_NAME}$")]
@@ -177,6 +184,26 @@ class LanguageFilter(BaseModel):
         return self
 
 
+class LineEdits(BaseModel):
+    """What is cut from lines, and in which languages: the profiles were made for English, and see one word
+    in a line of Chinese. Plain text or a list is the rules."""
+
+    model_config = CLOSED
+    rules: Annotated[tuple[LineRules, ...], BeforeValidator(_one_or_more)] = ()
+    languages: Names | None = None
+    except_languages: Names = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_text_is_the_rules(cls, value: Any) -> Any:
+        return value if isinstance(value, dict | LineEdits) else {"rules": value}
+
+    @field_validator("rules")
+    @classmethod
+    def _once_each(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
+        return _distinct(rules)
+
+
 class Source(BaseModel):
     """A kind of input, the domain whose weight it counts to, and what is checked of its documents."""
 
@@ -184,18 +211,15 @@ class Source(BaseModel):
     read: Read
     domain: Annotated[str, Field(pattern=f"^({_NAME})?$")] = ""  # a Mixture puts the source's name for ""
     rules: Names = ()
-    lines: Annotated[tuple[LineRules, ...], BeforeValidator(_one_or_more)] = ()
+    lines: LineEdits = LineEdits()
     language: LanguageFilter | None = None
     fim: Share | None = None
     optional: bool = False
 
-    @field_validator("rules", "lines")
+    @field_validator("rules")
     @classmethod
     def _once_each(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
-        twice = [index for index, rule in enumerate(rules) if rule in rules[:index]]
-        if twice:
-            raise contradictions(*(((i,), f"the rules '{rules[i]}' are named twice") for i in twice))
-        return rules
+        return _distinct(rules)
 
 
 class Limits(BaseModel):

@@ -468,20 +468,23 @@ def test_near_duplicates_without_exact_ones_are_a_contradiction(tmp_path: Path) 
     assert [problem.line for problem in caught.value.problems] == [line]
 
 
-def test_line_rules_are_named_alone_or_in_a_list_and_once() -> None:
+@pytest.mark.usefixtures("folder")
+def test_line_rules_are_named_alone_in_a_list_or_with_languages_and_once() -> None:
     place = "    language: {min_score: 0.65}"
-    web = {
-        lines: load(changed(place, f"    lines: {lines}")).sources["web"]
-        for lines in ("c4", "[c4, refinedweb]")
-    }
-    assert [source.lines for source in web.values()] == [("c4",), ("c4", "refinedweb")]
-    assert load(SMALL).sources["web"].lines == ()
-    assert refusal(changed(place, "    lines: [c4, c4]")) == [
-        "m.yaml:6: sources.web.lines[1]: the rules 'c4' are named twice"
-    ]
-    assert refusal(changed(place, "    lines: [refindweb]")) == [
-        "m.yaml:6: sources.web.lines[0]: the text 'refindweb' is not a choice; did you mean 'refinedweb'?"
-    ]
+
+    def lines(written: str) -> tuple[tuple[str, ...], tuple[str, ...] | None, tuple[str, ...]]:
+        found = load(changed(place, f"    lines: {written}")).sources["web"].lines
+        return found.rules, found.languages, found.except_languages
+
+    assert lines("c4") == (("c4",), None, ())
+    assert lines("[c4, refinedweb]") == (("c4", "refinedweb"), None, ())
+    assert lines("{rules: c4, languages: en, except_languages: [zh]}") == (("c4",), ("en",), ("zh",))
+    assert load(SMALL).sources["web"].lines.rules == ()
+    for written in ("[c4, c4]", "{rules: [c4, c4]}"):
+        assert refusal(changed(place, f"    lines: {written}"))[0].endswith("the rules 'c4' are named twice")
+    (problem,) = refusal(changed(place, "    lines: refindweb"))
+    assert problem.startswith("m.yaml:6: ")
+    assert problem.endswith("the text 'refindweb' is not a choice; did you mean 'refinedweb'?")
 
 
 @pytest.mark.usefixtures("folder")

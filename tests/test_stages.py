@@ -7,15 +7,17 @@ import pytest
 from curate.document import Record, batches
 from curate.phases.tokenize import tokenizer_of
 from curate.stages import NO_LANGUAGE, SourceContext, run_stages
-from mixtures.spec import LanguageFilter, Read, Source
+from mixtures.spec import LanguageFilter, LineEdits, Read, Source
 from tokenizer import load
+
+REFINEDWEB = LineEdits(rules=("refinedweb",))
 
 
 def decided(
-    texts: list[str], language: LanguageFilter | None, lines: tuple[str, ...] = ()
+    texts: list[str], language: LanguageFilter | None, lines: LineEdits | None = None
 ) -> list[dict[str, object]]:
     read = Read.model_validate({"files": "*"})
-    source = Source(read=read, domain="web", language=language, rules=(), lines=lines)
+    source = Source(read=read, domain="web", language=language, lines=lines or LineEdits())
     records = (Record(f"{n}.txt", text, len(text.encode())) for n, text in enumerate(texts))
     (batch,) = batches("s", records)
     rows: list[dict[str, object]] = run_stages(batch, SourceContext("s", source, ())).to_pylist()
@@ -31,7 +33,7 @@ def test_a_document_without_text_is_dropped_even_where_there_are_no_rules(text: 
 
 
 def test_what_line_rules_cut_is_counted_and_what_comes_later_is_of_the_edited_text() -> None:
-    cut, gone, whole = decided(["HOME\nit is so\n3 likes\n", "Menu\n\n12", "it is so"], None, ("refinedweb",))
+    cut, gone, whole = decided(["HOME\nit is so\n3 likes\n", "Menu\n\n12", "it is so"], None, REFINEDWEB)
     assert (cut["text"], cut["text_bytes"]) == ("it is so", 8)
     assert cut["edits"] == [
         {"rule": "refinedweb.counter", "count": 1, "bytes": 9},  # with both its line ends: it is the last
@@ -42,6 +44,18 @@ def test_what_line_rules_cut_is_counted_and_what_comes_later_is_of_the_edited_te
     signals = cut["signals"]
     assert isinstance(signals, dict)
     assert signals["text_bytes"] == 22  # as it was
+
+
+def test_line_rules_can_be_kept_to_languages() -> None:
+    english = "The river is deep here, and the children have been told to stay away.\nHOME"
+    german = "Der Fluss ist hier tief, und die Kinder sollen nicht zu nahe an das Ufer gehen.\nHOME"
+
+    def edited(lines: LineEdits) -> list[bool]:
+        return [row["edits"] != [] for row in decided([english, german], LanguageFilter(), lines)]
+
+    assert edited(REFINEDWEB) == [True, True]
+    assert edited(LineEdits(rules=("refinedweb",), languages=("en",))) == [True, False]
+    assert edited(LineEdits(rules=("refinedweb",), except_languages=("en",))) == [False, True]
 
 
 def test_the_languages_that_are_asked_for_decide_before_anything_else() -> None:

@@ -67,8 +67,20 @@ def _language(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Arr
 
 
 def _signals(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
-    signals, cuts = curate_kernels.measure(batch["text"], line_rules=context.source.lines)
+    lines = context.source.lines
+    signals, cuts = curate_kernels.measure(batch["text"], line_rules=lines.rules)
+    if lines.languages is not None:
+        cuts = _of_languages(cuts, batch["language"], lines.languages, True)
+    if lines.except_languages:
+        cuts = _of_languages(cuts, batch["language"], lines.except_languages, False)
     return {"signals": signals.to_struct_array(), "line_edits": edits_by_document(cuts, len(batch))}
+
+
+def _of_languages(
+    cuts: pa.RecordBatch, languages: pa.Array, named: tuple[str, ...], wanted: bool
+) -> pa.RecordBatch:
+    among = pc.equal(pc.is_in(languages, pa.array(named, pa.string())), wanted)
+    return cuts.filter(among.take(cuts["row"]))
 
 
 def _privacy(batch: pa.RecordBatch, context: SourceContext) -> dict[str, pa.Array]:
@@ -150,7 +162,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("unicode", ("text",), ("text", "text_bytes"), _unicode),
     Stage("domain", (), ("domain",), _domain),
     Stage("language", ("text",), ("language", "language_score"), _language),
-    Stage("signals", ("text",), ("signals", "line_edits"), _signals),
+    Stage("signals", ("text", "language"), ("signals", "line_edits"), _signals),
     Stage("privacy", ("text", "document_id"), ("privacy_edits", "privacy", "privacy_failed"), _privacy),
     Stage("edits", ("text", "line_edits", "privacy_edits"), ("text", "text_bytes", "edits"), _edits),
     Stage(

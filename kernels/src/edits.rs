@@ -2,8 +2,8 @@
 //!
 //! An edit is a byte span of a text and what to put there (null: nothing). Edits are data until
 //! `apply_edits`, so that cuts of lines and redactions of different origin are applied together and
-//! counted alike. Everything is written once into one buffer for the whole column: 1 to 3 GB/s on one
-//! core. Offsets are checked before they are used, so no edit can split a character.
+//! counted alike. Everything is written once into one buffer for the whole column: 1.3 to 6 GB/s on one
+//! core, by size of batch. Offsets are checked before they are used, so no edit can split a character.
 
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@
 //!
 //! What is left is joined by newlines and stripped. Where the source stops at the first reason to drop
 //! the document, this goes on, so that both reasons are known. Sentences are those of the segmenter,
-//! not NLTK's; a line begins one.
+//! which follows spaCy's rule as datatrove does; a line begins one.
 
 use super::classes::{ALPHA, Classes, PUNCTUATION, SPACE, sentence_terminal};
 use super::line_facts::*;
@@ -77,18 +77,19 @@ struct Variant {
 pub struct C4<'a> {
     text: &'a str,
     sentences: &'a [usize],
-    possible: bool,
+    /// Whether the text can have a phrase, and whether it has a curly and a square bracket.
+    possible: [bool; 3],
     lines: i64,
     variants: [Variant; 2],
     buffers: &'a mut Buffers,
 }
 
 impl<'a> C4<'a> {
-    /// `possible` says whether any of the phrases can be in the text.
+    /// `phrased` says whether any of the phrases can be in the text.
     pub fn new(
         text: &'a str,
         sentences: &'a [usize],
-        possible: bool,
+        phrased: bool,
         wanted: Wanted,
         buffers: &'a mut Buffers,
     ) -> C4<'a> {
@@ -101,7 +102,7 @@ impl<'a> C4<'a> {
         C4 {
             text,
             sentences,
-            possible,
+            possible: [phrased, text.contains('{'), text.contains('[')],
             lines: 0,
             variants,
             buffers,
@@ -156,14 +157,16 @@ impl<'a> C4<'a> {
         if has_long_word(line) {
             return ([Some(Check::LongWord); 2], 0);
         }
-        let (possible, mut found) = (self.possible, 0);
-        if possible {
-            found = phrases(line);
-        } else if line.as_bytes().contains(&b'{') {
-            found = CURLY;
-        }
+        let [phrased, curly, bracketed] = self.possible;
+        let mut found = if phrased {
+            phrases(line)
+        } else if curly && line.contains('{') {
+            CURLY
+        } else {
+            0
+        };
         let mut ends = ends_as_asked(line);
-        if line.as_bytes().contains(&b'[') {
+        if bracketed && line.contains('[') {
             find_citations(line, start, &mut self.buffers.citations);
             if !self.buffers.citations.is_empty() {
                 let edited = &mut self.buffers.edited;

@@ -2,7 +2,7 @@
 //!
 //! One look at every line gives the facts that all profiles share; each profile decides by them and by
 //! its own order of checks, and says what it would cut as spans of the text. Nothing is built per line.
-//! Together they cost about 3 % of the signals pass: LINE_RULES_COST.
+//! All profiles together add a fifth to the time of the signals pass: 350 to 410 MB/s by themselves.
 //!
 //! | profile | source |
 //! |---|---|
@@ -83,7 +83,7 @@ pub struct Span {
     pub next: usize,
 }
 
-/// Buffers reused from text to text: 24 bytes per line, and 48 per cut that is asked for.
+/// Buffers reused from text to text: 16 bytes per line, and 40 per cut that is asked for.
 #[derive(Default)]
 pub struct RuleScratch {
     c4: c4::Buffers,
