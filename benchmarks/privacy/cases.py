@@ -181,6 +181,7 @@ def _phones() -> list[Case]:
         "range 200-300-4000",
         "EAN 4006381333931",
         "+0100 is a zone",
+        "le télougou dont 70 667 780 sont",
         "call f(22222222)",
         "1+1 212 639 9675",
         "patent 415-111-2671",

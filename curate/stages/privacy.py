@@ -1,6 +1,6 @@
 """Personal data and secrets: found in one native scan, then handled kind by kind as the mixture says.
 
-The scan runs at 500 to 900 MB/s on one core (400 to 650 where assignments in code are looked at too); what
+The scan runs at 360 to 940 MB/s on one core (300 to 700 where assignments in code are looked at too); what
 follows is columnar and touches only what was found. Kinds, definitions and measured precision are in
 `docs/privacy.md`.
 """

