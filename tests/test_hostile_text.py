@@ -221,7 +221,7 @@ curriculum:
 #: All rules, and no document kept: what is kept is tokenized, which takes its time.
 FILTERS = """
     rules: [gopher_quality, gopher_repetition, fineweb]
-    language: {allow: [zz]}"""
+    language: {allow: [gv]}"""
 
 
 def run(folder: Path, read: str, filters: str = "") -> dict[str, str]:
