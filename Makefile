@@ -29,23 +29,26 @@ test: $(VENV)/.dev $(VENV)/.sample fuzz
 	$(BIN)/python -m pytest
 
 # Coverage-guided fuzzing of the text kernels, each file of kernels/fuzz/src/bin a target: always the same
-# inputs, some 20 s in all. To go on where it stops: make fuzz FUZZ_RUNS=-1 (or any number), FUZZ_SEED=2.
+# inputs, some 40 s in all. To go on where it stops: make fuzz FUZZ_RUNS=-1 (or any number), FUZZ_SEED=2.
 # Stable Rust has the instrumentation too. Only with --target are build scripts and macros spared it, and
 # those that the kernels' own build has made are used again.
-FUZZ_RUNS ?= 200000
+FUZZ_RUNS ?= 50000
 FUZZ_SEED ?= 1
 FUZZ_TARGETS ?= $(basename $(notdir $(wildcard kernels/fuzz/src/bin/*.rs)))
 FUZZ_FLAGS := --cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module \
 	-Cllvm-args=-sanitizer-coverage-level=4 \
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
 
-fuzz:
+fuzz: $(VENV)/.installed
+	@mkdir -p build/fuzz; $(BIN)/python -c 'import json; from curate.stages.privacy_rules import rules; \
+		print(json.dumps(rules()))' > build/fuzz/privacy.json
 	@host=$$(rustc -vV | sed -n 's/^host: //p'); \
 	RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --quiet --locked --release --target $$host \
 		--manifest-path kernels/fuzz/Cargo.toml --target-dir kernels/target || exit 1; \
 	for target in $(FUZZ_TARGETS); do \
 		echo "fuzzing $$target: $(FUZZ_RUNS) inputs"; \
 		rm -rf build/fuzz/$$target; mkdir -p build/fuzz/$$target; \
+		PRIVACY_RULES=build/fuzz/privacy.json \
 		kernels/target/$$host/release/$$target -runs=$(FUZZ_RUNS) -seed=$(FUZZ_SEED) -max_len=1000 -timeout=20 \
 			-artifact_prefix=build/fuzz/$$target- build/fuzz/$$target kernels/fuzz/seeds \
 			> build/fuzz/$$target.log 2>&1 \

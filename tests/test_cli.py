@@ -328,7 +328,7 @@ def test_explain_names_the_rule_its_value_and_the_limit(finished: Finished) -> N
 
 def test_explain_says_which_version_of_which_rules_and_where_they_come_from(finished: Finished) -> None:
     shown = words(invoke("explain", finished.root, corpus.SHORT_PAGE).stdout)
-    assert "gopher_quality version 1; Rae et al. 2021 (Gopher), appendix A.1.1" in shown
+    assert "gopher_quality version 2; Rae et al. 2021 (Gopher), appendix A.1.1" in shown
 
 
 # rules

@@ -174,25 +174,30 @@ class _Replacements(BaseModel):
 @lru_cache(maxsize=1)
 def scanner() -> curate_kernels.PrivacyScanner:
     """The scanner of the shipped rules, compiled once per process."""
+    try:
+        return curate_kernels.PrivacyScanner(rules())
+    except ValueError as error:
+        raise PrivacyRuleError(f"{FOLDER}: {error}") from error
+
+
+def rules() -> dict[str, Any]:
+    """The shipped rules as the kernel takes them."""
     contacts, payment, secrets = (
         _read("contacts", _Contacts),
         _read("payment", _Payment),
         _read("secrets", _Secrets),
     )
-    rules: dict[str, Any] = {
+    found: dict[str, Any] = {
         **contacts.model_dump(),
         **payment.model_dump(by_alias=True),
         **secrets.model_dump(),
     }
-    rules["phone"]["countries"] = [
+    found["phone"]["countries"] = [
         {"code": code, "min": country.min, "max": country.max}
         for country in contacts.phone.countries
         for code in country.codes
     ]
-    try:
-        return curate_kernels.PrivacyScanner(rules)
-    except ValueError as error:
-        raise PrivacyRuleError(f"{FOLDER}: {error}") from error
+    return found
 
 
 @lru_cache(maxsize=1)

@@ -219,6 +219,23 @@ fn apply_edits<'py>(
     Ok((to_python(py, &texts)?, to_python(py, &applied)?))
 }
 
+/// For the fuzz targets: one text with these edits, and how many of them were applied.
+#[cfg(feature = "fuzzing")]
+pub fn edited(
+    text: &str,
+    edits: &[(usize, usize, Option<String>)],
+) -> Result<(String, usize), String> {
+    let edits = Edits {
+        rows: edits.iter().map(|_| Some(0)).collect(),
+        starts: edits.iter().map(|edit| Some(edit.0 as i64)).collect(),
+        ends: edits.iter().map(|edit| Some(edit.1 as i64)).collect(),
+        replacements: edits.iter().map(|edit| edit.2.as_deref()).collect(),
+    };
+    let (texts, applied) = apply(&LargeStringArray::from_iter_values([text]), &edits)?;
+    let count = applied.into_iter().filter(|applied| *applied).count();
+    Ok((texts.value(0).to_owned(), count))
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(apply_edits, module)?)
 }

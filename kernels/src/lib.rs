@@ -19,8 +19,13 @@ mod preparation;
 mod privacy;
 mod text;
 
+/// What the fuzz targets call (`fuzz/`).
 #[cfg(feature = "fuzzing")]
-pub use text::fuzzing;
+pub mod fuzzing {
+    pub use crate::edits::edited;
+    pub use crate::privacy::fuzzing::Redaction;
+    pub use crate::text::fuzzing::*;
+}
 
 #[pymodule]
 fn curate_kernels(module: &Bound<'_, PyModule>) -> PyResult<()> {

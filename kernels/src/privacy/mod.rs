@@ -24,6 +24,8 @@ mod address;
 mod assignment;
 mod digits;
 mod email;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod payment;
 mod phone;
 mod prefixes;

@@ -76,7 +76,7 @@ enum Gap {
     Newline,
 }
 
-/// Buffers reused from text to text: the skeleton is at most five times as long as its text.
+/// Buffers reused from text to text: the skeleton is at most six times as long as its text.
 #[derive(Default)]
 pub struct SkeletonScratch {
     out: Vec<u8>,

@@ -66,7 +66,7 @@ signal_table! {
     visible_alphabetic_ratio: f64 = "share of characters that are alphabetic, white space not counted";
     visible_digit_ratio: f64 = "share of characters that are digits and other numerals, white space not counted";
     duplicate_code_line_ratio: f64 = "share of lines of code that have a copy, counting all copies; lines of one character and of '},' have none";
-    long_string_line_ratio: Option<f64> = "lines of string literals with more than 20 words or marks, per line of code; programs only";
+    long_string_line_ratio: Option<f64> = "share of lines of code with a part of a string literal of more than 20 words and marks; programs only";
     long_word_ratio: f64 = "characters of words of more than 20 characters in strings, URLs not counted, per character outside of comments";
     hex_ratio: f64 = "characters of hexadecimal numbers (0x..) in code, per character outside of comments";
     prompt_line_ratio: Option<f64> = "share of lines with a comment that says todo, fixme or 'your code here'; programs only";

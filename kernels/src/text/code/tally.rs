@@ -79,6 +79,7 @@ struct Line {
     start: usize,
     code: bool,
     begun: bool, // a token of code has been seen
+    long_string: bool,
     prompt: bool,
     assert: bool,
     import: bool,
@@ -160,6 +161,7 @@ impl<'a> Tally<'a> {
         counts.prompt_lines += u64::from(line.prompt);
         if line.code {
             counts.code_lines += 1;
+            counts.long_string_lines += u64::from(line.long_string);
             counts.assert_lines += u64::from(line.assert);
             counts.import_lines += u64::from(line.import);
             counts.print_lines += u64::from(line.print);
@@ -244,7 +246,7 @@ impl Sink for Tally<'_> {
             let (tokens, visible) = tokens(bytes);
             tally.line.code |= visible;
             tally.line.begun |= visible;
-            tally.counts.long_string_lines += u64::from(tokens > LONG_STRING);
+            tally.line.long_string |= tokens > LONG_STRING;
             if bytes.len() > LONG_WORD {
                 tally.counts.long_word_chars += long_words(&tally.text[start..end]);
             }
