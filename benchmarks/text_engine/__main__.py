@@ -9,7 +9,8 @@ documents from JSON Lines with one worker and with two, as processes with their 
 The floor of the signals is one read of the text and one hash per word: `floor` does just that, and the
 share of it says how far the signals are from it. In `filters`, ours computes all signals, applies the four
 rule sets and finds C4's line edits; the peer runs its four filters until the first that drops
-(`filters_all`: all of them, which is what ours answers). In `privacy`, the peer knows e-mails and IPs.
+(`filters_all`: all of them, which is what ours answers). In `languages`, ours cleans the words and tells the
+languages of the paragraphs too. In `privacy`, the peer knows e-mails and IPs, ours eight kinds.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ COMPARED = (
     ("filters", "filters"),
     ("filters", "filters_all"),
     ("language", "language"),
+    ("languages", "language"),
     ("minhash", "minhash"),
     ("privacy", "privacy"),
 )
@@ -150,7 +152,7 @@ def summarise(documents: Path, rounds: dict[str, list[dict[str, Any]]]) -> dict[
     }
     rows = [
         {
-            "work": peer,
+            "work": peer if ours in rate["peer"] else ours,
             "input_bytes": size,
             "ours_mb_per_second": rate["ours"][ours],
             "peer_mb_per_second": rate["peer"][peer],

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.stages.language import default_model_path, load
+from curate.stages.language import load
+from curate.stages.privacy import privacy_spans
 from curate.stages.rules import apply_rules, load_rules
 
 #: The rule sets whose filters the peer runs.
@@ -35,7 +36,7 @@ def main() -> None:
     table = pq.read_table(given.documents).combine_chunks()
     texts = table["text"].chunk(0).cast(pa.large_string())
     rule_sets = load_rules(RULES)
-    model = load(default_model_path())
+    model = load().kernel
 
     def signals() -> Any:
         return curate_kernels.measure(texts, line_rules=list(LINE_RULES))
@@ -48,16 +49,17 @@ def main() -> None:
         measured, edits = signals()
         apply_rules(measured, rule_sets)
         curate_kernels.apply_edits(texts, edits)
-        curate_kernels.privacy_spans(texts)
-        return model.predict(texts), curate_kernels.minhash_bands(texts, bands=14, rows=8)
+        privacy_spans(texts)
+        return model.identify(texts), curate_kernels.minhash_bands(texts, bands=14, rows=8)
 
     works: dict[str, Callable[[], Any]] = {
         "floor": lambda: curate_kernels.hash_words(texts),
         "signals": signals,
         "filters": filters,
         "language": lambda: model.predict(texts),
+        "languages": lambda: model.identify(texts),
         "minhash": lambda: curate_kernels.minhash_bands(texts, bands=14, rows=8),
-        "privacy": lambda: curate_kernels.privacy_spans(texts),
+        "privacy": lambda: privacy_spans(texts),
         "all": every_kernel,
     }
     seconds = {name: _fastest(work) for name, work in works.items()}
