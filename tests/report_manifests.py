@@ -119,7 +119,9 @@ def documents(n: int, seed: int, nothing_kept: bool = False) -> pa.Table:
             ),
             "url": pa.array([None] * n, pa.large_string()),
             "domain": [DOMAINS[SOURCES[s]] for s in source],
+            "topic": pa.array([("software", None, HOSTILE[2])[i % 3] for i in range(n)], pa.string()),
             "language": [LANGUAGES[i] for i in language],
+            "quality_bucket": pa.array([i % 20 if i % 2 else None for i in range(n)], pa.int8()),
             "bytes": size * 3,
             "text_bytes": size,
             "tokens": pa.array(

@@ -57,6 +57,11 @@ def charts(page: lxml.html.HtmlElement) -> dict[str, dict[str, list[dict[str, li
     return loaded
 
 
+def test_quality_is_shown_by_bucket(page: lxml.html.HtmlElement) -> None:
+    first = page.xpath("//table[@id='table-quality']/tbody/tr/td[1]")
+    assert [cell.text_content() for cell in first] == ["15 to 19", "10 to 14", "5 to 9", "0 to 4"]
+
+
 # -- hostile text
 
 
@@ -75,6 +80,7 @@ def test_hostile_text_is_shown_as_text(page: lxml.html.HtmlElement) -> None:
     assert HOSTILE[1] in table(page, "table-domains")
     assert HOSTILE[2] in table(page, "table-rules")
     assert HOSTILE[2] in table(page, "table-edits")
+    assert HOSTILE[2] in table(page, "table-topics")
     assert HOSTILE[4] in table(page, "table-errors")
     assert "nul\u2039U+0000\u203a and line" in table(page, "table-errors")
     assert "invoice<U+202E>txt.exe<U+2066><U+200F>".translate(ANGLES) in text

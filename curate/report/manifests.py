@@ -21,7 +21,10 @@ TABLES: dict[str, dict[str, str]] = {
         "locator": "VARCHAR",
         "url": "VARCHAR",
         "domain": "VARCHAR",
+        "topic": "VARCHAR",
+        "document_type": "VARCHAR",
         "language": "VARCHAR",
+        "quality_bucket": "TINYINT",  # 0 to 19, by percentile within the language
         "bytes": "BIGINT",
         "text_bytes": "BIGINT",
         "tokens": "BIGINT",

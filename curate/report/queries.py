@@ -48,6 +48,15 @@ def _grouped(key: str, limit: int) -> str:
     """
 
 
+#: Quality buckets (0 to 19) of the documents that have one, in fives.
+_QUALITY = f"""
+    SELECT format('{{}} to {{}}', quality_bucket - quality_bucket % 5, quality_bucket - quality_bucket % 5 + 4)
+               AS name, count(*) AS documents, {_BY_FATE},
+           coalesce(sum(tokens) FILTER (fate = 'kept'), 0)::BIGINT AS tokens
+    FROM ({_FATED}) WHERE quality_bucket IS NOT NULL GROUP BY quality_bucket - quality_bucket % 5
+    ORDER BY quality_bucket - quality_bucket % 5 DESC
+"""
+
 _RULES = f"""
     WITH dropped AS (SELECT domain, dropped_by, failed_rules, fate FROM ({_FATED})
                      WHERE fate IN ('rules', 'language')),
@@ -162,6 +171,9 @@ def gather(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         "languages": rows(_grouped("language", 30)),
         "language_count": rows("SELECT count(DISTINCT language) AS n FROM documents")[0]["n"],
         "domains": rows(_grouped("domain", 30)),
+        "topics": rows(_grouped("topic", 30)),
+        "document_types": rows(_grouped("document_type", 30)),
+        "quality": rows(_QUALITY),
         "rules": rows(_RULES),
         "rules_by_domain": rows(_RULES_BY_DOMAIN),
         "edits": rows(_EDITS),
