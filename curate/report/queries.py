@@ -50,11 +50,10 @@ def _grouped(key: str, limit: int) -> str:
 
 #: Quality buckets (0 to 19) of the documents that have one, in fives.
 _QUALITY = f"""
-    SELECT format('{{}} to {{}}', quality_bucket - quality_bucket % 5, quality_bucket - quality_bucket % 5 + 4)
-               AS name, count(*) AS documents, {_BY_FATE},
+    SELECT format('{{}} to {{}}', low, low + 4) AS name, count(*) AS documents, {_BY_FATE},
            coalesce(sum(tokens) FILTER (fate = 'kept'), 0)::BIGINT AS tokens
-    FROM ({_FATED}) WHERE quality_bucket IS NOT NULL GROUP BY quality_bucket - quality_bucket % 5
-    ORDER BY quality_bucket - quality_bucket % 5 DESC
+    FROM (SELECT *, quality_bucket - quality_bucket % 5 AS low FROM ({_FATED}))
+    WHERE low IS NOT NULL GROUP BY low ORDER BY low DESC
 """
 
 _RULES = f"""
