@@ -94,7 +94,7 @@ pub fn words(text: &str, sink: &mut impl Words) {
             if inside & 1 == 0
                 && let Some((start, found)) = open.take()
             {
-                hand_on(text, start, base, found, sink);
+                hand_on_rarely(text, start, base, found, sink);
             }
             while inside != 0 {
                 let begin = inside.trailing_zeros() as usize;
@@ -115,8 +115,14 @@ pub fn words(text: &str, sink: &mut impl Words) {
         }
     }
     if let Some((start, found)) = open {
-        hand_on(text, start, bytes.len(), found, sink);
+        hand_on_rarely(text, start, bytes.len(), found, sink);
     }
+}
+
+/// The same out of line, so that the other call is the one into which what takes the words is inlined.
+#[inline(never)]
+fn hand_on_rarely(text: &str, start: usize, end: usize, kinds: u8, sink: &mut impl Words) {
+    hand_on(text, start, end, kinds, sink);
 }
 
 #[inline]
@@ -160,18 +166,71 @@ fn any(kinds: &[u8], length: usize) -> u8 {
 /// A run without a blank of ASCII, cut at the white space beyond it.
 fn beyond(text: &str, mut start: usize, end: usize, kinds: u8, sink: &mut impl Words) {
     let classes = Classes::get();
-    for (step, c) in text[start..end].char_indices().map({
-        let from = start;
-        move |(step, c)| (from + step, c)
-    }) {
-        if !c.is_ascii() && classes.of(c) & SPACE != 0 {
-            if step > start {
-                sink.word(start, step, kinds);
+    let bytes = text.as_bytes();
+    let mut at = start;
+    // White space beyond ASCII begins with one of these bytes (a test says so), few of other characters do.
+    while let Some(step) = bytes[at..end]
+        .iter()
+        .position(|b| matches!(b, 0xC2 | 0xE1..=0xE3))
+    {
+        at += step;
+        let Some(c) = text[at..end].chars().next() else {
+            break;
+        };
+        let next = at + c.len_utf8();
+        if classes.of(c) & SPACE != 0 {
+            if at > start {
+                sink.word(start, at, kinds);
             }
-            start = step + c.len_utf8();
+            start = next;
         }
+        at = next;
     }
     if start < end {
         sink.word(start, end, kinds);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn white_space_beyond_ascii_begins_with_few_bytes() {
+        let spaces = ('\u{80}'..=char::MAX).filter(|&c| Classes::get().of(c) & SPACE != 0);
+        for c in spaces {
+            let first = c.encode_utf8(&mut [0; 4]).as_bytes()[0];
+            assert!(matches!(first, 0xC2 | 0xE1..=0xE3), "{c:?}");
+        }
+    }
+
+    struct Taken(Vec<(usize, usize, u8)>);
+
+    impl Words for Taken {
+        fn word(&mut self, start: usize, end: usize, kinds: u8) {
+            self.0.push((start, end, kinds));
+        }
+    }
+
+    proptest! {
+        /// Words of every length up to some thousand bytes, at every place in a block.
+        #[test]
+        fn words_are_those_of_a_plain_search(parts in prop::collection::vec(("[a-zA-Z0-9.@/é漢\u{2003}\u{a0}]{0,6}", 0..400usize, "[ \n\t\x1c\x0b]{0,3}"), 0..30)) {
+            let text: String = parts.iter().map(|(word, times, space)| word.repeat(1 + times * times / 400) + space).collect();
+            let mut taken = Taken(Vec::new());
+            words(&text, &mut taken);
+            let space = |c| Classes::get().of(c) & SPACE != 0;
+            let expected: Vec<_> = text.split(space).filter(|word| !word.is_empty()).map(|word| {
+                let start = word.as_ptr() as usize - text.as_ptr() as usize;
+                (start, start + word.len())
+            }).collect();
+            prop_assert_eq!(taken.0.iter().map(|&(start, end, _)| (start, end)).collect::<Vec<_>>(), expected);
+            for (start, end, kinds) in taken.0 {
+                let own = text.as_bytes()[start..end].iter().fold(0, |all, &b| all | KIND[b as usize]);
+                prop_assert_eq!(kinds & own, own);
+                prop_assert!(own & BEYOND != 0 || own == kinds || kinds & BEYOND != 0);
+            }
+        }
     }
 }

@@ -79,11 +79,9 @@ impl Runs {
     fn word(&mut self, word: &[u8], chars: u64, spaced: bool) {
         let goes_on = self.count >= RUN && spaced && chars >= self.length;
         self.found |= goes_on && matches!(self.length, 1 | 3 | 4);
-        if chars == self.length && spaced {
-            self.count += 1;
-        } else {
-            (self.length, self.count) = (chars, u32::from(spaced));
-        }
+        let same = chars == self.length && spaced; // no branch: it would be mispredicted often
+        self.count = u32::from(spaced) + if same { self.count } else { 0 };
+        self.length = chars;
         if self.comma {
             let pair = spaced && word.get(2) == Some(&b',');
             self.found |= pair && self.pairs >= 3;
@@ -136,9 +134,9 @@ impl<'a> Sentences<'a> {
         }
     }
 
-    /// A word or, where sentences end inside of one, a part of it.
+    /// A word or, where sentences end inside of one, a part of it: its characters.
     #[inline]
-    fn part(&mut self, start: usize, end: usize, kinds: u8) {
+    fn part(&mut self, start: usize, end: usize, kinds: u8) -> u64 {
         let bytes = self.text.as_bytes();
         let word = &bytes[start..end];
         let chars = length(word, kinds);
@@ -156,19 +154,25 @@ impl<'a> Sentences<'a> {
         }
         if kinds & (UPPER | LOWER | DIGIT | BEYOND) != 0 {
             self.tokens += 1;
-            self.capitals += u64::from(kinds & (UPPER | BEYOND) != 0 && self.capital(start, end));
+            self.capitals += u64::from(self.capital(start, end, kinds));
         }
         self.runs
             .word(word, chars, gap == 1 && bytes[start - 1] == b' ');
         self.end = end;
+        chars
     }
 
     /// Whether the first letter or digit of a word is upper case.
-    fn capital(&self, start: usize, end: usize) -> bool {
+    #[inline]
+    fn capital(&self, start: usize, end: usize, kinds: u8) -> bool {
         let first = self.text.as_bytes()[start];
         if first.is_ascii_alphanumeric() {
             return first.is_ascii_uppercase();
         }
+        kinds & (UPPER | BEYOND) != 0 && self.capital_within(start, end)
+    }
+
+    fn capital_within(&self, start: usize, end: usize) -> bool {
         let table = Classes::get();
         self.text[start..end]
             .chars()
@@ -207,30 +211,33 @@ impl<'a> Sentences<'a> {
 impl chunks::Words for Sentences<'_> {
     #[inline]
     fn word(&mut self, mut start: usize, end: usize, kinds: u8) {
-        self.longest = self
-            .longest
-            .max(length(&self.text.as_bytes()[start..end], kinds));
+        let bytes = self.text.as_bytes();
         if kinds & BEYOND == 0 {
-            self.part(start, end, kinds);
-            if matches!(self.text.as_bytes()[end - 1], b'.' | b'!' | b'?') {
+            let chars = self.part(start, end, kinds);
+            self.longest = self.longest.max(chars);
+            if matches!(bytes[end - 1], b'.' | b'!' | b'?') {
                 self.close();
             }
             return;
         }
         let part = &self.text[start..end];
-        self.longest = self.longest.max(length(part.as_bytes(), kinds));
-        let from = start;
-        let mut ended = false; // behind a mark that needs no white space
-        for (step, c) in part.char_indices() {
-            let stops = matches!(c, '。' | '！' | '？' | '｡');
-            if ended && !stops {
-                self.part(start, from + step, kinds);
-                self.close();
-                start = from + step;
+        let mut chars = 0;
+        // The marks that need no white space begin with one of these bytes.
+        if bytes[start..end].iter().any(|b| matches!(b, 0xE3 | 0xEF)) {
+            let from = start;
+            let mut ended = false; // behind such a mark
+            for (step, c) in part.char_indices() {
+                let stops = matches!(c, '。' | '！' | '？' | '｡');
+                if ended && !stops {
+                    chars += self.part(start, from + step, kinds);
+                    self.close();
+                    start = from + step;
+                }
+                ended = stops;
             }
-            ended = stops;
         }
-        self.part(start, end, kinds);
+        chars += self.part(start, end, kinds);
+        self.longest = self.longest.max(chars);
         if part.ends_with(sentence_terminal) {
             self.close();
         }
