@@ -135,7 +135,7 @@ impl<'a> Sentences<'a> {
     }
 
     /// A word or, where sentences end inside of one, a part of it: its characters.
-    #[inline]
+    #[inline(always)]
     fn part(&mut self, start: usize, end: usize, kinds: u8) -> u64 {
         let bytes = self.text.as_bytes();
         let word = &bytes[start..end];
@@ -172,6 +172,7 @@ impl<'a> Sentences<'a> {
         kinds & (UPPER | BEYOND) != 0 && self.capital_within(start, end)
     }
 
+    #[inline(never)]
     fn capital_within(&self, start: usize, end: usize) -> bool {
         let table = Classes::get();
         self.text[start..end]
@@ -181,6 +182,7 @@ impl<'a> Sentences<'a> {
             .is_some_and(|class| class & classes::UPPER != 0)
     }
 
+    #[inline(never)]
     fn close(&mut self) {
         let Some(start) = self.start.take() else {
             return;
@@ -209,17 +211,25 @@ impl<'a> Sentences<'a> {
 }
 
 impl chunks::Words for Sentences<'_> {
-    #[inline]
-    fn word(&mut self, mut start: usize, end: usize, kinds: u8) {
-        let bytes = self.text.as_bytes();
+    #[inline(always)]
+    fn word(&mut self, start: usize, end: usize, kinds: u8) {
         if kinds & BEYOND == 0 {
             let chars = self.part(start, end, kinds);
             self.longest = self.longest.max(chars);
-            if matches!(bytes[end - 1], b'.' | b'!' | b'?') {
+            if matches!(self.text.as_bytes()[end - 1], b'.' | b'!' | b'?') {
                 self.close();
             }
-            return;
+        } else {
+            self.beyond(start, end, kinds);
         }
+    }
+}
+
+impl Sentences<'_> {
+    /// A word with something beyond ASCII.
+    #[inline(never)]
+    fn beyond(&mut self, mut start: usize, end: usize, kinds: u8) {
+        let bytes = self.text.as_bytes();
         let part = &self.text[start..end];
         let mut chars = 0;
         // The marks that need no white space begin with one of these bytes.

@@ -205,6 +205,15 @@ impl<'a> Masker<'a> {
         }
     }
 
+    /// Begin a stretch of plain words with `start..end`.
+    #[inline(never)]
+    fn stretch(&mut self, start: usize, end: usize) {
+        let gap = self.gap(start);
+        self.copy();
+        self.write_gap(gap);
+        self.plain = (start, end);
+    }
+
     /// Copy the stretch of plain words.
     #[inline]
     fn copy(&mut self) {
@@ -317,8 +326,10 @@ impl<'a> Masker<'a> {
         }
     }
 
-    /// Mask what there is to mask in the word `at..end`, before which is `gap`.
-    fn mask(&mut self, mut at: usize, end: usize, kinds: u8, mut gap: Gap) {
+    /// Mask what there is to mask in the word `at..end`.
+    #[inline(never)]
+    fn mask(&mut self, mut at: usize, end: usize, kinds: u8) {
+        let mut gap = self.gap(at);
         let mut inside = false; // directly behind a letter, mark, digit or _
         let mut mail_from = at; // no e-mail address begins before here
         while at < end {
@@ -418,6 +429,14 @@ impl<'a> Masker<'a> {
 
     fn number(&self, mut at: usize, end: usize) -> usize {
         while at < end {
+            let byte = self.text.as_bytes()[at];
+            if byte.is_ascii_digit() {
+                at += 1;
+                continue;
+            }
+            if byte < 0x80 && !matches!(byte, b'.' | b',' | b':' | b'/' | b'-') {
+                break;
+            }
             let here = self.peek(at, end);
             let joins =
                 matches!(here.c, '.' | ',' | ':' | '/' | '-') && self.peek(here.next, end).digit;
@@ -521,7 +540,7 @@ fn local(c: char) -> bool {
 }
 
 impl Words for Masker<'_> {
-    #[inline]
+    #[inline(always)]
     fn word(&mut self, start: usize, end: usize, kinds: u8) {
         if end <= self.resume {
             return;
@@ -530,8 +549,7 @@ impl Words for Masker<'_> {
         let plain = kinds & (UPPER | DIGIT | BEYOND | MARKUP) == 0
             && (kinds & DOT == 0 || !www(&self.text.as_bytes()[start..end]));
         if !plain {
-            let gap = self.gap(start);
-            self.mask(start, end, kinds, gap);
+            self.mask(start, end, kinds);
             return;
         }
         // A stretch goes on over a single space; anything else is written first.
@@ -541,10 +559,7 @@ impl Words for Masker<'_> {
         {
             self.plain.1 = end;
         } else {
-            let gap = self.gap(start);
-            self.copy();
-            self.write_gap(gap);
-            self.plain = (start, end);
+            self.stretch(start, end);
         }
         self.end = end;
     }
