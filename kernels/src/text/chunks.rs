@@ -60,6 +60,9 @@ const BLOCK: usize = 1024;
 /// Kinds of a word that are read at once.
 const WIDE: usize = 16;
 
+/// Edges of words that are listed at once.
+const EDGES: usize = 8;
+
 /// `WITHIN[n]` keeps the first n bytes.
 const WITHIN: [u128; WIDE + 1] = {
     let mut table = [0; WIDE + 1];
@@ -73,50 +76,72 @@ const WITHIN: [u128; WIDE + 1] = {
 
 /// Hand on every maximal run of characters that are no white space.
 ///
-/// The ends of words come from a bit per byte, as a loop over the bytes of each word would be mispredicted
-/// at the end of nearly every one.
+/// Begins and ends of words come from a bit per byte and are listed a block at a time: a loop over the
+/// bytes of each word, or over the words of 64 bytes, is mispredicted wherever it ends.
 pub fn words(text: &str, sink: &mut impl Words) {
     let bytes = text.as_bytes();
     // Zeros behind the last block of kinds, for the wide reads.
     let mut kinds = [0; BLOCK + WIDE];
-    // The word that is open: where it began, and its kinds so far.
+    let mut edges = [0u16; BLOCK + EDGES];
+    // The word that is open where a block begins: its begin, and its kinds so far.
     let mut open: Option<(usize, u8)> = None;
     for (number, block) in bytes.chunks(BLOCK).enumerate() {
+        let base = number * BLOCK;
         for (kind, &byte) in kinds.iter_mut().zip(block) {
             *kind = KIND[byte as usize];
         }
         if block.len() < BLOCK {
             kinds[block.len()..BLOCK].fill(BLANK); // closes the last word
         }
-        for from in (0..block.len()).step_by(64) {
-            let base = number * BLOCK + from;
-            let mut inside = !blanks(&kinds[from..from + 64]);
-            if inside & 1 == 0
-                && let Some((start, found)) = open.take()
-            {
-                hand_on_rarely(text, start, base, found, sink);
-            }
-            while inside != 0 {
-                let begin = inside.trailing_zeros() as usize;
-                let length = (!(inside >> begin)).trailing_zeros() as usize;
-                let end = begin + length;
-                let found = any(&kinds[from + begin..], length);
-                let (start, found) = match open.take() {
-                    Some((start, before)) => (start, before | found), // begin is 0
-                    None => (base + begin, found),
-                };
-                if end >= 64 {
-                    open = Some((start, found));
-                    break;
-                }
-                hand_on(text, start, base + end, found, sink);
-                inside &= u64::MAX << end;
-            }
+        let mut edges: &[u16] = list_edges(&kinds[..BLOCK], open.is_some(), &mut edges);
+        if let Some((start, before)) = open {
+            let end = edges.first().map_or(BLOCK, |&end| end as usize);
+            let found = before | any(&kinds, end);
+            let Some((_, rest)) = edges.split_first() else {
+                open = Some((start, found));
+                continue;
+            };
+            hand_on_rarely(text, start, base + end, found, sink);
+            (open, edges) = (None, rest);
+        }
+        let (pairs, rest) = edges.as_chunks::<2>();
+        for &[start, end] in pairs {
+            let (start, end) = (start as usize, end as usize);
+            let found = any(&kinds[start..], end - start);
+            hand_on(text, base + start, base + end, found, sink);
+        }
+        if let &[start] = rest {
+            let start = start as usize;
+            open = Some((base + start, any(&kinds[start..], BLOCK - start)));
         }
     }
     if let Some((start, found)) = open {
         hand_on_rarely(text, start, bytes.len(), found, sink);
     }
+}
+
+/// Where words begin and end in a block, in order; `inside` says that it begins inside of a word. What
+/// is open at its end stays open.
+#[inline]
+fn list_edges<'a>(kinds: &[u8], inside: bool, edges: &'a mut [u16; BLOCK + EDGES]) -> &'a [u16] {
+    let mut count = 0;
+    let mut before = u64::from(inside);
+    for (number, kinds) in kinds.chunks_exact(64).enumerate() {
+        let words = !blanks(kinds);
+        let mut bits = words ^ (words << 1 | before);
+        before = words >> 63;
+        let end = count + bits.count_ones() as usize;
+        // By the handful: what is too many is written over.
+        while count < end {
+            for edge in &mut edges[count..count + EDGES] {
+                *edge = (number * 64) as u16 + bits.trailing_zeros() as u16;
+                bits &= bits.wrapping_sub(1);
+            }
+            count += EDGES;
+        }
+        count = end;
+    }
+    &edges[..count]
 }
 
 /// The same out of line, so that the other call is the one into which what takes the words is inlined.

@@ -68,12 +68,13 @@ fn same_ahead(bytes: &[u8], a: usize, b: usize, end: usize) -> usize {
 #[inline]
 fn same_behind(bytes: &[u8], a: usize, b: usize, most: usize) -> usize {
     let mut length = 0;
-    while length + 8 <= most {
-        let differ = eight(bytes, a - length - 8) ^ eight(bytes, b - length - 8);
-        if differ != 0 {
-            return length + differ.leading_zeros() as usize / 8;
+    // Eight at once also where fewer may count: how many may is hard to predict.
+    while let (Some(a), Some(b)) = (a.checked_sub(length + 8), b.checked_sub(length + 8)) {
+        let differ = eight(bytes, a) ^ eight(bytes, b);
+        length += differ.leading_zeros() as usize / 8;
+        if differ != 0 || length >= most {
+            return length.min(most);
         }
-        length += 8;
     }
     while length < most && bytes[a - length - 1] == bytes[b - length - 1] {
         length += 1;

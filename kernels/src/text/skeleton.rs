@@ -302,17 +302,12 @@ impl<'a> Masker<'a> {
     }
 
     /// The character at `at`; a space at `end`.
-    #[inline]
+    #[inline(always)] // so that only what a caller asks of it is found out
     fn peek(&self, at: usize, end: usize) -> Peek {
-        let ascii = self.text.as_bytes()[..end]
-            .get(at)
-            .is_none_or(|&b| b < 0x80);
-        let c = if ascii {
-            self.text.as_bytes()[..end]
-                .get(at)
-                .map_or(' ', |&b| b as char)
-        } else {
-            self.text[at..end].chars().next().unwrap_or(' ')
+        let c = match self.text.as_bytes()[..end].get(at) {
+            None => ' ',
+            Some(&b) if b < 0x80 => b as char,
+            Some(_) => self.text[at..].chars().next().unwrap_or(' '),
         };
         let class = self.classes.of(c);
         Peek {
