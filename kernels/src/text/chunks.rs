@@ -90,12 +90,11 @@ pub fn words(text: &str, sink: &mut impl Words) {
         for (kind, &byte) in kinds.iter_mut().zip(block) {
             *kind = KIND[byte as usize];
         }
-        if block.len() < BLOCK {
-            kinds[block.len()..BLOCK].fill(BLANK); // closes the last word
-        }
-        let mut edges: &[u16] = list_edges(&kinds[..BLOCK], open.is_some(), &mut edges);
+        let filled = block.len().next_multiple_of(64);
+        kinds[block.len()..filled].fill(BLANK); // closes the last word
+        let mut edges: &[u16] = list_edges(&kinds[..filled], open.is_some(), &mut edges);
         if let Some((start, before)) = open {
-            let end = edges.first().map_or(BLOCK, |&end| end as usize);
+            let end = edges.first().map_or(filled, |&end| end as usize);
             let found = before | any(&kinds, end);
             let Some((_, rest)) = edges.split_first() else {
                 open = Some((start, found));
@@ -112,7 +111,7 @@ pub fn words(text: &str, sink: &mut impl Words) {
         }
         if let &[start] = rest {
             let start = start as usize;
-            open = Some((base + start, any(&kinds[start..], BLOCK - start)));
+            open = Some((base + start, any(&kinds[start..], filled - start)));
         }
     }
     if let Some((start, found)) = open {

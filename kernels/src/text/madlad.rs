@@ -139,10 +139,14 @@ impl<'a> Sentences<'a> {
     fn part(&mut self, start: usize, end: usize, kinds: u8) -> u64 {
         let bytes = self.text.as_bytes();
         let word = &bytes[start..end];
-        let chars = length(word, kinds);
+        let chars = if kinds & BEYOND == 0 {
+            word.len() as u64
+        } else {
+            characters(bytes, start, end).0
+        };
         let gap = match self.start {
             Some(_) if start == self.end + 1 => 1,
-            Some(_) => length(&bytes[self.end..start], BEYOND),
+            Some(_) => characters(bytes, self.end, start).0,
             None => {
                 self.start = Some(start);
                 0
@@ -232,8 +236,7 @@ impl Sentences<'_> {
         let bytes = self.text.as_bytes();
         let part = &self.text[start..end];
         let mut chars = 0;
-        // The marks that need no white space begin with one of these bytes.
-        if bytes[start..end].iter().any(|b| matches!(b, 0xE3 | 0xEF)) {
+        if characters(bytes, start, end).1 {
             let from = start;
             let mut ended = false; // behind such a mark
             for (step, c) in part.char_indices() {
@@ -248,17 +251,39 @@ impl Sentences<'_> {
         }
         chars += self.part(start, end, kinds);
         self.longest = self.longest.max(chars);
-        if part.ends_with(sentence_terminal) {
+        let classes = Classes::get();
+        if part.ends_with(|c| classes.of(c) & classes::PUNCTUATION != 0 && sentence_terminal(c)) {
             self.close();
         }
     }
 }
 
-/// Characters of a word or gap of these kinds.
-fn length(part: &[u8], kinds: u8) -> u64 {
-    if kinds & BEYOND == 0 {
-        part.len() as u64
-    } else {
-        part.iter().filter(|&&b| b & 0xC0 != 0x80).count() as u64
+/// Characters of a word or gap, and whether one of the bytes is in it with which the marks begin that
+/// need no white space (it may say so where one is right behind).
+#[inline]
+fn characters(bytes: &[u8], start: usize, end: usize) -> (u64, bool) {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let has = |eight: u64, byte: u8| {
+        let zero = eight ^ (ONES * u64::from(byte));
+        zero.wrapping_sub(ONES) & !zero & (ONES << 7)
+    };
+    let (mut chars, mut marks) = ((end - start) as u64, 0);
+    let mut at = start;
+    while at < end {
+        // Of the last bytes of a text fewer than eight are left.
+        let eight = bytes[at..].first_chunk::<8>().map_or_else(
+            || {
+                let mut eight = [0; 8];
+                eight[..end - at].copy_from_slice(&bytes[at..end]);
+                u64::from_le_bytes(eight)
+            },
+            |eight| u64::from_le_bytes(*eight),
+        );
+        marks |= has(eight, 0xE3) | has(eight, 0xEF);
+        let within = u64::MAX >> (64 - 8 * (end - at).min(8));
+        let continues = (eight >> 7) & !(eight >> 6) & ONES & within;
+        chars -= continues.wrapping_mul(ONES) >> 56; // the sum of the bytes
+        at += 8;
     }
+    (chars, marks != 0)
 }

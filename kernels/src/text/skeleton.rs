@@ -401,7 +401,7 @@ impl<'a> Masker<'a> {
         let mut alphabetic = true;
         let bytes = &self.text.as_bytes()[..end];
         while at < end {
-            let letters = letters(&bytes[at..]);
+            let letters = letters(&self.text.as_bytes()[at..]).min(end - at);
             if letters > 0 {
                 (alphabetic, at) = (true, at + letters);
                 continue;
