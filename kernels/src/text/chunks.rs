@@ -151,7 +151,7 @@ fn hand_on_rarely(text: &str, start: usize, end: usize, kinds: u8, sink: &mut im
 
 #[inline]
 fn hand_on(text: &str, start: usize, end: usize, kinds: u8, sink: &mut impl Words) {
-    if kinds & BEYOND == 0 {
+    if kinds & BEYOND == 0 || !may_have_space(text.as_bytes(), start, end) {
         sink.word(start, end, kinds);
     } else {
         beyond(text, start, end, kinds, sink);
@@ -187,12 +187,26 @@ fn any(kinds: &[u8], length: usize) -> u8 {
     (all | all >> 8) as u8
 }
 
+/// Whether there may be white space beyond ASCII in a run or in the seven bytes behind it: it begins with
+/// one of the bytes C2 and E1 to E3 (a test says so), and letters of Latin, Greek and Cyrillic do not.
+#[inline]
+fn may_have_space(bytes: &[u8], start: usize, end: usize) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // Not 0 if a byte is 0, eight at once.
+    let zeros = |eight: u64| eight.wrapping_sub(ONES) & !eight & (ONES << 7);
+    (start..end).step_by(8).any(|at| {
+        bytes[at..].first_chunk::<8>().is_none_or(|eight| {
+            let eight = u64::from_le_bytes(*eight);
+            zeros(eight ^ (ONES * 0xC2)) | zeros((eight & (ONES * 0xFC)) ^ (ONES * 0xE0)) != 0
+        })
+    })
+}
+
 /// A run without a blank of ASCII, cut at the white space beyond it.
 fn beyond(text: &str, mut start: usize, end: usize, kinds: u8, sink: &mut impl Words) {
     let classes = Classes::get();
     let bytes = text.as_bytes();
     let mut at = start;
-    // White space beyond ASCII begins with one of these bytes (a test says so), few of other characters do.
     while let Some(step) = bytes[at..end]
         .iter()
         .position(|b| matches!(b, 0xC2 | 0xE1..=0xE3))
