@@ -159,7 +159,7 @@ impl Documents {
 struct Both<A, B>(A, B);
 
 impl<A: Words, B: Words> Words for Both<A, B> {
-    #[inline]
+    #[inline(always)] // a call per word is felt
     fn word(&mut self, start: usize, end: usize, kinds: u8) {
         self.0.word(start, end, kinds);
         self.1.word(start, end, kinds);

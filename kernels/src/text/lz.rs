@@ -31,19 +31,55 @@ pub fn compression_ratio(bytes: &[u8], positions: &mut Positions) -> f64 {
     block_size(sample, &mut positions.0) as f64 / sample.len() as f64
 }
 
-fn four(bytes: &[u8], at: usize) -> u32 {
-    bytes[at..]
-        .first_chunk::<4>()
-        .map_or(0, |four| u32::from_le_bytes(*four))
+/// The eight bytes from `at` on; 0 if there are fewer.
+#[inline]
+fn eight(bytes: &[u8], at: usize) -> u64 {
+    bytes
+        .get(at..at + 8)
+        .and_then(|part| part.first_chunk())
+        .map_or(0, |eight| u64::from_le_bytes(*eight))
 }
 
-/// Bytes that a length takes beyond its half of the token.
+/// Bytes that a length takes beyond its half of the token: none below 15, then one per 255.
+#[inline]
 fn spill(length: usize) -> usize {
-    if length < 15 {
-        0
-    } else {
-        1 + (length - 15) / 255
+    (length + 240) / 255
+}
+
+/// How many bytes from `a` and from `b` on are the same, `b` before `end`; most often fewer than eight,
+/// which one comparison tells.
+#[inline]
+fn same_ahead(bytes: &[u8], a: usize, b: usize, end: usize) -> usize {
+    let mut length = 0;
+    while b + length + 8 <= end {
+        let differ = eight(bytes, a + length) ^ eight(bytes, b + length);
+        if differ != 0 {
+            return length + differ.trailing_zeros() as usize / 8;
+        }
+        length += 8;
     }
+    while b + length < end && bytes[a + length] == bytes[b + length] {
+        length += 1;
+    }
+    length
+}
+
+/// How many bytes before `a` and before `b` are the same, `most` at most (no more than `a` and `b`).
+#[inline]
+fn same_behind(bytes: &[u8], a: usize, b: usize, most: usize) -> usize {
+    let mut length = 0;
+    // Eight at once also where fewer may count: how many may is hard to predict.
+    while let (Some(a), Some(b)) = (a.checked_sub(length + 8), b.checked_sub(length + 8)) {
+        let differ = eight(bytes, a) ^ eight(bytes, b);
+        length += differ.leading_zeros() as usize / 8;
+        if differ != 0 || length >= most {
+            return length.min(most);
+        }
+    }
+    while length < most && bytes[a - length - 1] == bytes[b - length - 1] {
+        length += 1;
+    }
+    length
 }
 
 fn block_size(bytes: &[u8], positions: &mut [u16; SLOTS]) -> usize {
@@ -55,30 +91,22 @@ fn block_size(bytes: &[u8], positions: &mut [u16; SLOTS]) -> usize {
         let end = bytes.len() - LAST_LITERALS;
         let (mut at, mut misses) = (1, 128);
         while at <= last {
-            let value = four(bytes, at);
+            let here = eight(bytes, at);
+            let value = here as u32;
             let candidate = std::mem::replace(&mut positions[slot(value)], at as u16) as usize;
             // The byte passed over is entered too, or copies at an odd distance would be missed.
-            positions[slot(four(bytes, at + 1))] = at as u16 + 1;
-            if candidate >= at || four(bytes, candidate) != value {
+            positions[slot((here >> 8) as u32)] = at as u16 + 1;
+            if candidate >= at || eight(bytes, candidate) as u32 != value {
                 at += misses / 64;
                 misses += 1;
                 continue;
             }
-            let mut length = MIN_MATCH;
-            while at + length < end && bytes[candidate + length] == bytes[at + length] {
-                length += 1;
-            }
-            let mut back = 0;
-            while at - back > anchor
-                && candidate > back
-                && bytes[candidate - back - 1] == bytes[at - back - 1]
-            {
-                back += 1;
-            }
+            let ahead = same_ahead(bytes, candidate + MIN_MATCH, at + MIN_MATCH, end);
+            let back = same_behind(bytes, candidate, at, candidate.min(at - anchor));
             let literals = at - back - anchor;
-            length += back;
+            let length = back + MIN_MATCH + ahead;
             size += 1 + literals + spill(literals) + 2 + spill(length - MIN_MATCH);
-            at += length - back;
+            at += MIN_MATCH + ahead;
             (anchor, misses) = (at, 128);
         }
     }

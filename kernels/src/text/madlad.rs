@@ -79,11 +79,9 @@ impl Runs {
     fn word(&mut self, word: &[u8], chars: u64, spaced: bool) {
         let goes_on = self.count >= RUN && spaced && chars >= self.length;
         self.found |= goes_on && matches!(self.length, 1 | 3 | 4);
-        if chars == self.length && spaced {
-            self.count += 1;
-        } else {
-            (self.length, self.count) = (chars, u32::from(spaced));
-        }
+        let same = chars == self.length && spaced; // no branch: it would be mispredicted often
+        self.count = u32::from(spaced) + if same { self.count } else { 0 };
+        self.length = chars;
         if self.comma {
             let pair = spaced && word.get(2) == Some(&b',');
             self.found |= pair && self.pairs >= 3;
@@ -136,15 +134,19 @@ impl<'a> Sentences<'a> {
         }
     }
 
-    /// A word or, where sentences end inside of one, a part of it.
-    #[inline]
-    fn part(&mut self, start: usize, end: usize, kinds: u8) {
+    /// A word or, where sentences end inside of one, a part of it: its characters.
+    #[inline(always)]
+    fn part(&mut self, start: usize, end: usize, kinds: u8) -> u64 {
         let bytes = self.text.as_bytes();
         let word = &bytes[start..end];
-        let chars = length(word, kinds);
+        let chars = if kinds & BEYOND == 0 {
+            word.len() as u64
+        } else {
+            characters(bytes, start, end).0
+        };
         let gap = match self.start {
             Some(_) if start == self.end + 1 => 1,
-            Some(_) => length(&bytes[self.end..start], BEYOND),
+            Some(_) => characters(bytes, self.end, start).0,
             None => {
                 self.start = Some(start);
                 0
@@ -156,19 +158,26 @@ impl<'a> Sentences<'a> {
         }
         if kinds & (UPPER | LOWER | DIGIT | BEYOND) != 0 {
             self.tokens += 1;
-            self.capitals += u64::from(kinds & (UPPER | BEYOND) != 0 && self.capital(start, end));
+            self.capitals += u64::from(self.capital(start, end, kinds));
         }
         self.runs
             .word(word, chars, gap == 1 && bytes[start - 1] == b' ');
         self.end = end;
+        chars
     }
 
     /// Whether the first letter or digit of a word is upper case.
-    fn capital(&self, start: usize, end: usize) -> bool {
+    #[inline]
+    fn capital(&self, start: usize, end: usize, kinds: u8) -> bool {
         let first = self.text.as_bytes()[start];
         if first.is_ascii_alphanumeric() {
             return first.is_ascii_uppercase();
         }
+        kinds & (UPPER | BEYOND) != 0 && self.capital_within(start, end)
+    }
+
+    #[inline(never)]
+    fn capital_within(&self, start: usize, end: usize) -> bool {
         let table = Classes::get();
         self.text[start..end]
             .chars()
@@ -177,6 +186,7 @@ impl<'a> Sentences<'a> {
             .is_some_and(|class| class & classes::UPPER != 0)
     }
 
+    #[inline(never)]
     fn close(&mut self) {
         let Some(start) = self.start.take() else {
             return;
@@ -205,43 +215,75 @@ impl<'a> Sentences<'a> {
 }
 
 impl chunks::Words for Sentences<'_> {
-    #[inline]
-    fn word(&mut self, mut start: usize, end: usize, kinds: u8) {
-        self.longest = self
-            .longest
-            .max(length(&self.text.as_bytes()[start..end], kinds));
+    #[inline(always)]
+    fn word(&mut self, start: usize, end: usize, kinds: u8) {
         if kinds & BEYOND == 0 {
-            self.part(start, end, kinds);
+            let chars = self.part(start, end, kinds);
+            self.longest = self.longest.max(chars);
             if matches!(self.text.as_bytes()[end - 1], b'.' | b'!' | b'?') {
                 self.close();
             }
-            return;
+        } else {
+            self.beyond(start, end, kinds);
         }
+    }
+}
+
+impl Sentences<'_> {
+    /// A word with something beyond ASCII.
+    #[inline(never)]
+    fn beyond(&mut self, mut start: usize, end: usize, kinds: u8) {
+        let bytes = self.text.as_bytes();
         let part = &self.text[start..end];
-        self.longest = self.longest.max(length(part.as_bytes(), kinds));
-        let from = start;
-        let mut ended = false; // behind a mark that needs no white space
-        for (step, c) in part.char_indices() {
-            let stops = matches!(c, '。' | '！' | '？' | '｡');
-            if ended && !stops {
-                self.part(start, from + step, kinds);
-                self.close();
-                start = from + step;
+        let mut chars = 0;
+        if characters(bytes, start, end).1 {
+            let from = start;
+            let mut ended = false; // behind such a mark
+            for (step, c) in part.char_indices() {
+                let stops = matches!(c, '。' | '！' | '？' | '｡');
+                if ended && !stops {
+                    chars += self.part(start, from + step, kinds);
+                    self.close();
+                    start = from + step;
+                }
+                ended = stops;
             }
-            ended = stops;
         }
-        self.part(start, end, kinds);
-        if part.ends_with(sentence_terminal) {
+        chars += self.part(start, end, kinds);
+        self.longest = self.longest.max(chars);
+        let classes = Classes::get();
+        if part.ends_with(|c| classes.of(c) & classes::PUNCTUATION != 0 && sentence_terminal(c)) {
             self.close();
         }
     }
 }
 
-/// Characters of a word or gap of these kinds.
-fn length(part: &[u8], kinds: u8) -> u64 {
-    if kinds & BEYOND == 0 {
-        part.len() as u64
-    } else {
-        part.iter().filter(|&&b| b & 0xC0 != 0x80).count() as u64
+/// Characters of a word or gap, and whether one of the bytes is in it with which the marks begin that
+/// need no white space (it may say so where one is right behind).
+#[inline]
+fn characters(bytes: &[u8], start: usize, end: usize) -> (u64, bool) {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let has = |eight: u64, byte: u8| {
+        let zero = eight ^ (ONES * u64::from(byte));
+        zero.wrapping_sub(ONES) & !zero & (ONES << 7)
+    };
+    let (mut chars, mut marks) = ((end - start) as u64, 0);
+    let mut at = start;
+    while at < end {
+        // Of the last bytes of a text fewer than eight are left.
+        let eight = bytes[at..].first_chunk::<8>().map_or_else(
+            || {
+                let mut eight = [0; 8];
+                eight[..end - at].copy_from_slice(&bytes[at..end]);
+                u64::from_le_bytes(eight)
+            },
+            |eight| u64::from_le_bytes(*eight),
+        );
+        marks |= has(eight, 0xE3) | has(eight, 0xEF);
+        let within = u64::MAX >> (64 - 8 * (end - at).min(8));
+        let continues = (eight >> 7) & !(eight >> 6) & ONES & within;
+        chars -= continues.wrapping_mul(ONES) >> 56; // the sum of the bytes
+        at += 8;
     }
+    (chars, marks != 0)
 }

@@ -52,6 +52,20 @@ signal_table! {
 
 /// The placeholders, by number.
 const PLACEHOLDERS: [&str; 5] = ["<num>", "<name>", "<quote>", "<url>", "<mail>"];
+/// The same, filled up with zeros: eight bytes are stored at once, a length of its own is a call.
+const FILLED: [[u8; 8]; PLACEHOLDERS.len()] = {
+    let mut filled = [[0; 8]; PLACEHOLDERS.len()];
+    let mut which = 0;
+    while which < PLACEHOLDERS.len() {
+        let mut at = 0;
+        while at < PLACEHOLDERS[which].len() {
+            filled[which][at] = PLACEHOLDERS[which].as_bytes()[at];
+            at += 1;
+        }
+        which += 1;
+    }
+    filled
+};
 const NUM: usize = 0;
 const NAME: usize = 1;
 const QUOTE: usize = 2;
@@ -191,6 +205,15 @@ impl<'a> Masker<'a> {
         }
     }
 
+    /// Begin a stretch of plain words with `start..end`.
+    #[inline(never)]
+    fn stretch(&mut self, start: usize, end: usize) {
+        let gap = self.gap(start);
+        self.copy();
+        self.write_gap(gap);
+        self.plain = (start, end);
+    }
+
     /// Copy the stretch of plain words.
     #[inline]
     fn copy(&mut self) {
@@ -217,7 +240,7 @@ impl<'a> Masker<'a> {
 
     /// The white space between the last word and `start`.
     fn gap(&mut self, start: usize) -> Gap {
-        if self.out.is_empty() || start == self.end {
+        if start == self.end || (self.out.is_empty() && self.plain.0 == self.plain.1) {
             return Gap::None;
         }
         let bytes = &self.text.as_bytes()[self.end..start];
@@ -228,6 +251,7 @@ impl<'a> Masker<'a> {
         }
     }
 
+    #[inline]
     fn write_gap(&mut self, gap: Gap) {
         match gap {
             Gap::None => {}
@@ -247,34 +271,43 @@ impl<'a> Masker<'a> {
     }
 
     fn placeholder(&mut self, which: usize, gap: Gap) {
+        self.copy();
         if gap == Gap::Space && self.tail == Some(which) {
             return;
         }
         self.write_gap(gap);
-        self.out.extend_from_slice(PLACEHOLDERS[which].as_bytes());
-        self.masked += PLACEHOLDERS[which].len();
+        let length = PLACEHOLDERS[which].len();
+        self.out.extend_from_slice(&FILLED[which]);
+        self.out.truncate(self.out.len() - 8 + length);
+        self.masked += length;
         self.tail = Some(which);
     }
 
+    /// Let `start..end` stand: in the stretch that is to be copied, if that goes on with it.
+    #[inline]
     fn literal(&mut self, start: usize, end: usize, gap: Gap) {
-        self.write_gap(gap);
-        self.out
-            .extend_from_slice(&self.text.as_bytes()[start..end]);
-        self.tail = None;
+        let (from, to) = self.plain;
+        let goes_on = match gap {
+            Gap::None => start == to,
+            Gap::Space => start == to + 1 && self.text.as_bytes()[to] == b' ',
+            Gap::Newline => false,
+        };
+        if goes_on && from < to {
+            self.plain.1 = end;
+        } else {
+            self.copy();
+            self.write_gap(gap);
+            self.plain = (start, end);
+        }
     }
 
     /// The character at `at`; a space at `end`.
-    #[inline]
+    #[inline(always)] // so that only what a caller asks of it is found out
     fn peek(&self, at: usize, end: usize) -> Peek {
-        let ascii = self.text.as_bytes()[..end]
-            .get(at)
-            .is_none_or(|&b| b < 0x80);
-        let c = if ascii {
-            self.text.as_bytes()[..end]
-                .get(at)
-                .map_or(' ', |&b| b as char)
-        } else {
-            self.text[at..end].chars().next().unwrap_or(' ')
+        let c = match self.text.as_bytes()[..end].get(at) {
+            None => ' ',
+            Some(&b) if b < 0x80 => b as char,
+            Some(_) => self.text[at..].chars().next().unwrap_or(' '),
         };
         let class = self.classes.of(c);
         Peek {
@@ -288,11 +321,40 @@ impl<'a> Masker<'a> {
         }
     }
 
-    /// Mask what there is to mask in the word `at..end`, before which is `gap`.
-    fn mask(&mut self, mut at: usize, end: usize, kinds: u8, mut gap: Gap) {
+    /// Mask what there is to mask in the word `at..end`.
+    #[inline(never)]
+    fn mask(&mut self, mut at: usize, end: usize, kinds: u8) {
+        let mut gap = self.gap(at);
         let mut inside = false; // directly behind a letter, mark, digit or _
         let mut mail_from = at; // no e-mail address begins before here
         while at < end {
+            let byte = self.text.as_bytes()[at];
+            // Without a mark that a quotation or an address has, the byte alone tells for most of ASCII.
+            if kinds & MARKUP == 0
+                && byte < 0x80
+                && byte != b'_'
+                && (byte != b'w' || kinds & DOT == 0)
+            {
+                let gap = std::mem::replace(&mut gap, Gap::None);
+                let from = at;
+                at += 1;
+                if byte.is_ascii_digit() {
+                    at = self.number(at, end);
+                    self.placeholder(NUM, gap);
+                    inside = true;
+                } else if byte.is_ascii_uppercase() && !inside {
+                    at = self.word_end(at, end, true);
+                    self.placeholder(NAME, gap);
+                    inside = true;
+                } else {
+                    inside = byte.is_ascii_alphabetic();
+                    if inside {
+                        at = self.word_end(at, end, false);
+                    }
+                    self.literal(from, at, gap);
+                }
+                continue;
+            }
             let here = self.peek(at, end);
             let mut masked = None;
             if !inside {
@@ -339,9 +401,13 @@ impl<'a> Masker<'a> {
         let mut alphabetic = true;
         let bytes = &self.text.as_bytes()[..end];
         while at < end {
-            if bytes[at].is_ascii_alphabetic() {
-                (alphabetic, at) = (true, at + 1);
+            let letters = letters(&self.text.as_bytes()[at..]).min(end - at);
+            if letters > 0 {
+                (alphabetic, at) = (true, at + letters);
                 continue;
+            }
+            if bytes[at] < 0x80 && !matches!(bytes[at], b'\'' | b'-' | b'_' | b'0'..=b'9') {
+                break;
             }
             let here = self.peek(at, end);
             let joins = alphabetic
@@ -358,6 +424,14 @@ impl<'a> Masker<'a> {
 
     fn number(&self, mut at: usize, end: usize) -> usize {
         while at < end {
+            let byte = self.text.as_bytes()[at];
+            if byte.is_ascii_digit() {
+                at += 1;
+                continue;
+            }
+            if byte < 0x80 && !matches!(byte, b'.' | b',' | b':' | b'/' | b'-') {
+                break;
+            }
             let here = self.peek(at, end);
             let joins =
                 matches!(here.c, '.' | ',' | ':' | '/' | '-') && self.peek(here.next, end).digit;
@@ -432,38 +506,56 @@ impl<'a> Masker<'a> {
     }
 }
 
+/// Whether `www.` is in a word with a dot, most of which end in it.
+#[inline]
+fn www(word: &[u8]) -> bool {
+    word.windows(4).any(|four| four == b"www.")
+}
+
+/// How many letters of ASCII `bytes` begin with, up to eight.
+#[inline]
+fn letters(bytes: &[u8]) -> usize {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let each = |byte: u8| u64::from_le_bytes([byte; 8]);
+    let Some(eight) = bytes.first_chunk::<8>() else {
+        return bytes.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+    };
+    // Eight at once: the highest bit of a byte tells; no sum goes over into the next byte.
+    let eight = u64::from_le_bytes(*eight);
+    let small = (eight & !HIGH) | each(0x20);
+    let from_a = small + each(0x80 - b'a');
+    let above_z = small + each(0x80 - b'z' - 1);
+    let others = !(from_a & !above_z & !eight) & HIGH;
+    others.trailing_zeros() as usize / 8
+}
+
 /// Whether a character may be in the local part of an e-mail address.
 fn local(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '%' | '+' | '-')
 }
 
 impl Words for Masker<'_> {
-    #[inline]
+    #[inline(always)]
     fn word(&mut self, start: usize, end: usize, kinds: u8) {
         if end <= self.resume {
             return;
         }
         let start = start.max(self.resume);
         let plain = kinds & (UPPER | DIGIT | BEYOND | MARKUP) == 0
-            && (kinds & DOT == 0 || !self.text[start..end].contains("www."));
-        if plain {
-            // A stretch goes on over a single space; anything else is written first.
-            if self.plain.1 > self.plain.0
-                && start == self.plain.1 + 1
-                && self.text.as_bytes()[self.plain.1] == b' '
-            {
-                self.plain.1 = end;
-            } else {
-                self.copy();
-                let gap = self.gap(start);
-                self.write_gap(gap);
-                self.plain = (start, end);
-            }
-            self.end = end;
+            && (kinds & DOT == 0 || !www(&self.text.as_bytes()[start..end]));
+        if !plain {
+            self.mask(start, end, kinds);
             return;
         }
-        self.copy();
-        let gap = self.gap(start);
-        self.mask(start, end, kinds, gap);
+        // A stretch goes on over a single space; anything else is written first.
+        if self.plain.1 > self.plain.0
+            && start == self.plain.1 + 1
+            && self.text.as_bytes()[self.plain.1] == b' '
+        {
+            self.plain.1 = end;
+        } else {
+            self.stretch(start, end);
+        }
+        self.end = end;
     }
 }
