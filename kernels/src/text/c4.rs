@@ -199,6 +199,12 @@ impl<'a> C4<'a> {
 
     /// Note what is kept of a line, and what comes out of it.
     fn keep(&mut self, which: usize, line: Span, start: usize, end: usize) {
+        if self.buffers.citations.is_empty() && !self.variants[which].wanted {
+            // The line is stripped and not blank.
+            let kept = &mut self.variants[which].kept;
+            *kept = Some((kept.map_or(start, |kept| kept.0), end));
+            return;
+        }
         let citations = std::mem::take(&mut self.buffers.citations);
         let variant = &mut self.variants[which];
         variant.citations += citations.len() as i64;
