@@ -12,6 +12,8 @@
 //! the document, this goes on, so that both reasons are known. Sentences are those of the segmenter,
 //! which follows spaCy's rule as datatrove does; a line begins one.
 
+use memchr::memchr;
+
 use super::classes::{ALPHA, Classes, PUNCTUATION, SPACE, sentence_terminal};
 use super::line_facts::*;
 use super::line_rules::{Cut, LineRules, Span, Wanted, close, trim_end, trim_start};
@@ -102,7 +104,11 @@ impl<'a> C4<'a> {
         C4 {
             text,
             sentences,
-            possible: [phrased, text.contains('{'), text.contains('[')],
+            possible: [
+                phrased,
+                memchr(b'{', text.as_bytes()).is_some(),
+                memchr(b'[', text.as_bytes()).is_some(),
+            ],
             lines: 0,
             variants,
             buffers,

@@ -325,6 +325,10 @@ pub fn is_decimal(c: char) -> bool {
 
 /// What `str.isdigit` accepts: decimal digits, and those in circles, brackets or raised.
 pub fn is_digit(c: char) -> bool {
+    // The first after those of ASCII; most characters that are asked for are below.
+    if c < '\u{B2}' {
+        return c.is_ascii_digit();
+    }
     is_decimal(c)
         || matches!(c as u32,
             0xB2 | 0xB3 | 0xB9 | 0x1369..=0x1371 | 0x19DA | 0x2070 | 0x2074..=0x2079

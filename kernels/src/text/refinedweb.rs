@@ -336,10 +336,11 @@ fn may_have_phrase(line: &str, possible: bool) -> bool {
         let start = end.saturating_sub(b"read more".len());
         starts_with(&line.as_bytes()[start..end], b"read more")
     };
+    let trimmed = trim_end(line);
     // Without the phrase inside, the others stand at the very edge, or behind stripped white space.
     starts_with(trim_start(line).as_bytes(), b"sign-in")
         || more(line)
-        || more(trim_end(line))
+        || (trimmed.len() < line.len() && more(trimmed))
         || (possible && find(line.as_bytes(), b"items in cart", 0).is_some())
 }
 
