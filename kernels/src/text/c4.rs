@@ -166,13 +166,13 @@ impl<'a> C4<'a> {
         let [phrased, curly, bracketed] = self.possible;
         let mut found = if phrased {
             phrases(line)
-        } else if curly && line.contains('{') {
+        } else if curly && memchr(b'{', line.as_bytes()).is_some() {
             CURLY
         } else {
             0
         };
         let mut ends = ends_as_asked(line);
-        if bracketed && line.contains('[') {
+        if bracketed && memchr(b'[', line.as_bytes()).is_some() {
             find_citations(line, start, &mut self.buffers.citations);
             if !self.buffers.citations.is_empty() {
                 let edited = &mut self.buffers.edited;

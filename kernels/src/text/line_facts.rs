@@ -4,6 +4,8 @@
 //! to the case of ASCII letters; a text is first asked whether it can have any, which most cannot. Digits
 //! are those of Python (`\d` and `str.isdigit`, Unicode 14).
 
+use memchr::memchr;
+
 use super::classes::{ALPHA, Classes, NUMERIC, SPACE, UPPER};
 
 const LONG_WORD: usize = 1000; // characters; the reference code of C4, beside the paper
@@ -233,7 +235,11 @@ pub fn possible(text: &[u8]) -> (bool, bool) {
 pub fn phrases(line: &str) -> u8 {
     let bytes = line.as_bytes();
     if !possible(bytes).0 {
-        return if bytes.contains(&b'{') { CURLY } else { 0 };
+        return if memchr(b'{', bytes).is_some() {
+            CURLY
+        } else {
+            0
+        };
     }
     (0..bytes.len()).fold(0, |found, at| found | look(bytes, at))
 }

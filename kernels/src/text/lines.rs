@@ -46,8 +46,13 @@ pub struct Lines {
 struct Part {
     start: usize,
     end: usize,
-    chars: u32,
     blank: bool,
+}
+
+impl Part {
+    fn chars(&self, text: &str, ascii: bool) -> u64 {
+        u64::from(length(&text[self.start..self.end], ascii))
+    }
 }
 
 /// Buffers reused between texts.
@@ -57,14 +62,14 @@ pub struct LineScratch {
     parts: Vec<Part>,
     seen: FirstSeen,
     stripped: Vec<u64>,
-    stripped_chars: Vec<u32>,
+    stripped_parts: Vec<Part>,
 }
 
 /// Measure `text`, whose `str.splitlines` characters are at `breaks`.
 pub fn measure(text: &str, breaks: &[usize], ascii: bool, scratch: &mut LineScratch) -> Lines {
     let mut out = Lines::default();
     cut_lines(text, breaks, ascii, &mut out, scratch);
-    repeated_lines(&mut out, scratch);
+    repeated_lines(text, ascii, &mut out, scratch);
     paragraphs(text, breaks, ascii, &mut out, scratch);
     out
 }
@@ -95,6 +100,9 @@ fn length(part: &str, ascii: bool) -> u32 {
 }
 
 /// Count lines as `str.splitlines` and as newlines cut them, and hash the latter.
+///
+/// Sums of characters follow from those of the whole text; those of a line are counted where it may be
+/// the longest, or short.
 fn cut_lines(
     text: &str,
     breaks: &[usize],
@@ -104,10 +112,11 @@ fn cut_lines(
 ) {
     scratch.clear();
     scratch.stripped.clear();
-    scratch.stripped_chars.clear();
+    scratch.stripped_parts.clear();
     let bytes = text.as_bytes();
     // Where the line begins for `str.splitlines`, and where for newlines.
     let (mut start, mut item) = (0, 0);
+    let mut outside = 0; // characters of white space around lines
     for &at in breaks.iter().chain([&text.len()]) {
         let last = at == text.len();
         let newline = !last && bytes[at] == b'\n';
@@ -116,14 +125,14 @@ fn cut_lines(
             None
         } else {
             let whole = &text[start..at];
-            let line = Line::of(whole, ascii);
+            let stripped = trim_end(trim_start(whole));
             out.lines += 1;
-            out.longest = out.longest.max(u64::from(line.chars));
-            out.total += u64::from(line.chars);
-            out.bullets += u64::from(line.stripped.starts_with(['•', '-']));
-            out.ellipses +=
-                u64::from(line.stripped.ends_with("...") || line.stripped.ends_with('…'));
-            Some(line)
+            if whole.len() as u64 > out.longest {
+                out.longest = out.longest.max(u64::from(length(whole, ascii)));
+            }
+            out.bullets += u64::from(stripped.starts_with(['•', '-']));
+            out.ellipses += u64::from(stripped.ends_with("...") || stripped.ends_with('…'));
+            Some(stripped)
         };
         let begin = start;
         start = at + text[at..].chars().next().map_or(0, char::len_utf8);
@@ -134,74 +143,72 @@ fn cut_lines(
         let inside_run = newline && at > 0 && at == item && bytes[at - 1] == b'\n';
         if !inside_run {
             let whole = &text[item..at];
-            let line = match line {
-                Some(line) if begin == item => line,
-                _ => Line::of(whole, ascii),
+            let stripped = match line {
+                Some(stripped) if begin == item => stripped,
+                _ => trim_end(trim_start(whole)),
             };
-            add_item(whole, item, &line, ascii, out, scratch);
+            outside += add_item(whole, item, stripped, ascii, out, scratch);
         }
         item = at + 1;
     }
+    let all = u64::from(length(text, ascii));
+    out.total = all - breaks.len() as u64;
+    out.stripped_chars = all - out.newlines - outside;
     out.items = scratch.hashes.len() as u64;
 }
 
-struct Line<'a> {
-    chars: u32,
-    stripped: &'a str,
-}
-
-impl Line<'_> {
-    fn of(whole: &str, ascii: bool) -> Line<'_> {
-        Line {
-            chars: length(whole, ascii),
-            stripped: trim_end(trim_start(whole)),
-        }
-    }
-}
-
+/// Count a line of newlines; returns how many characters stripping takes from it.
 fn add_item(
     whole: &str,
     start: usize,
-    line: &Line,
+    stripped: &str,
     ascii: bool,
     out: &mut Lines,
     scratch: &mut LineScratch,
-) {
+) -> u64 {
     let hash = xxh3_64(whole.as_bytes());
-    let blank = line.stripped.is_empty();
-    scratch.hashes.push(hash);
-    scratch.parts.push(Part {
+    let blank = stripped.is_empty();
+    let mut part = Part {
         start,
         end: start + whole.len(),
-        chars: line.chars,
         blank,
-    });
-    if blank {
-        return;
-    }
-    let (hash, chars) = if line.stripped.len() == whole.len() {
-        (hash, line.chars)
-    } else {
-        (
-            xxh3_64(line.stripped.as_bytes()),
-            length(line.stripped, ascii),
-        )
     };
+    scratch.hashes.push(hash);
+    scratch.parts.push(part);
+    if blank {
+        return u64::from(length(whole, ascii));
+    }
+    let (mut hash, mut outside) = (hash, 0);
+    if stripped.len() < whole.len() {
+        let from = whole.len() - trim_start(whole).len();
+        let to = from + stripped.len();
+        outside = u64::from(length(&whole[..from], ascii) + length(&whole[to..], ascii));
+        hash = xxh3_64(stripped.as_bytes());
+        part.end = start + to;
+        part.start += from;
+    }
     scratch.stripped.push(hash);
-    scratch.stripped_chars.push(chars);
+    scratch.stripped_parts.push(part);
     out.filled += 1;
     out.ended += u64::from(whole.ends_with(sentence_terminal));
-    out.short += u64::from(chars <= SHORT_LINE);
+    // A character has up to four bytes.
+    let short = SHORT_LINE as usize;
+    out.short += u64::from(
+        stripped.len() <= short
+            || (!ascii && stripped.len() <= 4 * short && length(stripped, ascii) <= SHORT_LINE),
+    );
+    outside
 }
 
 /// Count copies of the lines: later ones as they stand, and all of the stripped ones.
-fn repeated_lines(out: &mut Lines, scratch: &mut LineScratch) {
+fn repeated_lines(text: &str, ascii: bool, out: &mut Lines, scratch: &mut LineScratch) {
     scratch.seen.find(&scratch.hashes);
     for (item, (&first, part)) in scratch.seen.first.iter().zip(&scratch.parts).enumerate() {
         if first as usize != item {
             out.duplicate_items.0 += 1;
-            out.duplicate_items.1 += u64::from(part.chars);
-            out.duplicate_filled_chars += if part.blank { 0 } else { u64::from(part.chars) };
+            let chars = part.chars(text, ascii);
+            out.duplicate_items.1 += chars;
+            out.duplicate_filled_chars += if part.blank { 0 } else { chars };
         }
     }
     // The stripped lines are often the very same, but for the blank one behind a final newline.
@@ -212,11 +219,10 @@ fn repeated_lines(out: &mut Lines, scratch: &mut LineScratch) {
         scratch.seen.find(&scratch.stripped);
     }
     let counts = &scratch.seen.counts[..filled];
-    for (&first, &chars) in scratch.seen.first.iter().zip(&scratch.stripped_chars) {
-        out.stripped_chars += u64::from(chars);
+    for (&first, part) in scratch.seen.first.iter().zip(&scratch.stripped_parts) {
         if counts[first as usize] > 1 {
             out.repeated += 1;
-            out.repeated_chars += u64::from(chars);
+            out.repeated_chars += part.chars(text, ascii);
         }
     }
     out.distinct = counts.iter().filter(|&&count| count > 0).count() as u64;
@@ -257,7 +263,7 @@ fn paragraphs(
     for (item, (&first, part)) in scratch.seen.first.iter().zip(&scratch.parts).enumerate() {
         if first as usize != item {
             out.duplicate_paragraphs.0 += 1;
-            out.duplicate_paragraphs.1 += u64::from(length(&text[part.start..part.end], ascii));
+            out.duplicate_paragraphs.1 += part.chars(text, ascii);
         }
     }
 }
@@ -268,13 +274,11 @@ impl LineScratch {
         self.parts.clear();
     }
 
-    /// Add a paragraph; its characters are counted only where it is a copy.
     fn add(&mut self, bytes: &[u8], start: usize, end: usize) {
         self.hashes.push(xxh3_64(&bytes[start..end]));
         self.parts.push(Part {
             start,
             end,
-            chars: 0,
             blank: false,
         });
     }

@@ -294,7 +294,7 @@ fn fails(line: &str, facts: &Facts) -> u8 {
     // A line of fewer than a million characters has to begin with a digit to be all digits.
     let begins = match line.as_bytes()[0] {
         byte @ ..0x80 => byte.is_ascii_digit(),
-        _ => line.starts_with(is_digit),
+        _ => line.starts_with(|c| Classes::get().of(c) & NUMERIC != 0 && is_digit(c)),
     };
     if share(facts.upper) > MAX_UPPERCASE {
         fails |= UPPERCASE;
@@ -313,6 +313,9 @@ fn fails(line: &str, facts: &Facts) -> u8 {
 /// A number, `k`, `m` or `b` behind it or not, and what is counted; anything but words around.
 fn is_counter(line: &str) -> bool {
     let classes = Classes::get();
+    if line.starts_with(|c| classes.of(c) & ALPHA != 0) {
+        return false; // most lines begin with a letter
+    }
     let word = |c: char| classes.of(c) & (ALPHA | NUMERIC) != 0 || c == '_';
     let line = line.trim_start_matches(|c| !word(c));
     if !line.starts_with(is_decimal) {
