@@ -12,6 +12,8 @@
 //! the document, this goes on, so that both reasons are known. Sentences are those of the segmenter,
 //! which follows spaCy's rule as datatrove does; a line begins one.
 
+use memchr::memchr;
+
 use super::classes::{ALPHA, Classes, PUNCTUATION, SPACE, sentence_terminal};
 use super::line_facts::*;
 use super::line_rules::{Cut, LineRules, Span, Wanted, close, trim_end, trim_start};
@@ -102,7 +104,11 @@ impl<'a> C4<'a> {
         C4 {
             text,
             sentences,
-            possible: [phrased, text.contains('{'), text.contains('[')],
+            possible: [
+                phrased,
+                memchr(b'{', text.as_bytes()).is_some(),
+                memchr(b'[', text.as_bytes()).is_some(),
+            ],
             lines: 0,
             variants,
             buffers,
@@ -160,13 +166,13 @@ impl<'a> C4<'a> {
         let [phrased, curly, bracketed] = self.possible;
         let mut found = if phrased {
             phrases(line)
-        } else if curly && line.contains('{') {
+        } else if curly && memchr(b'{', line.as_bytes()).is_some() {
             CURLY
         } else {
             0
         };
         let mut ends = ends_as_asked(line);
-        if bracketed && line.contains('[') {
+        if bracketed && memchr(b'[', line.as_bytes()).is_some() {
             find_citations(line, start, &mut self.buffers.citations);
             if !self.buffers.citations.is_empty() {
                 let edited = &mut self.buffers.edited;
@@ -199,6 +205,12 @@ impl<'a> C4<'a> {
 
     /// Note what is kept of a line, and what comes out of it.
     fn keep(&mut self, which: usize, line: Span, start: usize, end: usize) {
+        if self.buffers.citations.is_empty() && !self.variants[which].wanted {
+            // The line is stripped and not blank.
+            let kept = &mut self.variants[which].kept;
+            *kept = Some((kept.map_or(start, |kept| kept.0), end));
+            return;
+        }
         let citations = std::mem::take(&mut self.buffers.citations);
         let variant = &mut self.variants[which];
         variant.citations += citations.len() as i64;

@@ -60,22 +60,35 @@ pub fn encoded(bytes: &[u8], backslashes: u64) -> Encoded {
     out
 }
 
-/// Call `found` with every maximal stretch of at least `least` bytes of a kind.
+/// Call `found` with every maximal stretch of at least `least` (8 and more) bytes of a kind.
 fn stretches(bytes: &[u8], kind: u8, least: usize, mut found: impl FnMut(usize, usize)) {
     let is = |at: usize| KIND[bytes[at] as usize] & kind != 0;
-    let mut start = 0;
-    while start + least <= bytes.len() {
-        // From the far end of the shortest run back: the first other byte rules out all before it.
-        match (start..start + least).rev().find(|&at| !is(at)) {
-            Some(other) => start = other + 1,
-            None => {
-                let end = (start + least..bytes.len())
-                    .find(|&at| !is(at))
-                    .unwrap_or(bytes.len());
-                found(start, end);
-                start = end + 1;
-            }
+    // Such a stretch holds every eight bytes that begin in it up to here, so eight in each stride are
+    // enough to rule all of them out, without a branch per byte.
+    let stride = least - 7;
+    let (mut floor, mut at) = (0, stride - 1);
+    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        if eight
+            .iter()
+            .fold(kind, |all, &byte| all & KIND[byte as usize])
+            == 0
+        {
+            at += stride;
+            continue;
         }
+        // The stride before holds another byte, or all before `floor` has been gone through.
+        let start = (floor..at)
+            .rev()
+            .find(|&at| !is(at))
+            .map_or(floor, |at| at + 1);
+        let end = (at + 8..bytes.len())
+            .find(|&at| !is(at))
+            .unwrap_or(bytes.len());
+        if end - start >= least {
+            found(start, end);
+        }
+        floor = end + 1;
+        at = end + stride;
     }
 }
 
@@ -100,7 +113,8 @@ fn base64_runs(bytes: &[u8], out: &mut Encoded) {
 }
 
 fn hex_runs(bytes: &[u8], out: &mut Encoded) {
-    stretches(bytes, HEX_LIST, 2 * GROUPS, |from, to| {
+    // Eight pairs of digits and what stands between them.
+    stretches(bytes, HEX_LIST, 3 * GROUPS - 1, |from, to| {
         let part = &bytes[from..to];
         let (mut at, mut run, mut groups, mut end) = (0, 0, 0, 0);
         while at < part.len() {

@@ -1,8 +1,10 @@
-//! What the line rules ask of a line, in loops that the compiler vectorises (1.4 GB/s of ASCII).
+//! What the line rules ask of a line, in loops that the compiler vectorises.
 //!
 //! Words are separated by white space, as Python's `str.split` has it. Phrases are found without regard
 //! to the case of ASCII letters; a text is first asked whether it can have any, which most cannot. Digits
 //! are those of Python (`\d` and `str.isdigit`, Unicode 14).
+
+use memchr::memchr;
 
 use super::classes::{ALPHA, Classes, NUMERIC, SPACE, UPPER};
 
@@ -25,11 +27,42 @@ pub struct Facts {
 }
 
 pub fn facts(line: &str) -> Facts {
-    if line.is_ascii() {
-        ascii(line.as_bytes())
-    } else {
-        characters(line)
+    let mut out = of_bytes(line.as_bytes());
+    if out.chars < line.len() && !beyond_ascii(line, &mut out) {
+        return characters(line);
     }
+    out
+}
+
+/// Add what the characters beyond ASCII bring; false if one of them is white space.
+fn beyond_ascii(line: &str, out: &mut Facts) -> bool {
+    let classes = Classes::get();
+    let bytes = line.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        if let Some(eight) = bytes[at..].first_chunk::<8>() {
+            let high = u64::from_le_bytes(*eight) & 0x8080_8080_8080_8080;
+            at += high.trailing_zeros() as usize / 8; // all eight without such a byte
+            if high == 0 {
+                continue;
+            }
+        } else if bytes[at] < 0x80 {
+            at += 1;
+            continue;
+        }
+        let mut opens = at == 0 || is_blank(bytes[at - 1]);
+        for c in line[at..].chars().take_while(|c| !c.is_ascii()) {
+            let class = classes.of(c);
+            if class & SPACE != 0 {
+                return false;
+            }
+            out.counted += usize::from(opens && class & (ALPHA | NUMERIC) != 0);
+            out.upper += usize::from(class & UPPER != 0);
+            opens = false;
+            at += c.len_utf8();
+        }
+    }
+    true
 }
 
 #[inline(always)]
@@ -42,32 +75,56 @@ fn is_named(byte: u8) -> bool {
     (byte.wrapping_sub(b'0') < 10) | ((byte | 0x20).wrapping_sub(b'a') < 26)
 }
 
-fn ascii(bytes: &[u8]) -> Facts {
+const BLOCK: usize = 32;
+
+/// The facts with every byte beyond ASCII taken for one that is neither white space nor a letter.
+fn of_bytes(bytes: &[u8]) -> Facts {
     let Some(&first) = bytes.first() else {
         return Facts::default();
     };
-    let is_upper = |byte: u8| byte.wrapping_sub(b'A') < 26;
     let mut out = Facts {
         words: usize::from(!is_blank(first)),
         counted: usize::from(is_named(first)),
         chars: bytes.len(),
         upper: usize::from(is_upper(first)),
     };
-    // Pieces so short that their sums fit a byte, as wide as the characters themselves.
-    let (before, after) = (&bytes[..bytes.len() - 1], &bytes[1..]);
-    for (before, after) in before.chunks(240).zip(after.chunks(240)) {
-        let (mut words, mut counted, mut upper) = (0u8, 0u8, 0u8);
+    // Whole blocks only, which the compiler makes vectors of; lines are often shorter than three.
+    let (before, _) = bytes[..bytes.len() - 1].as_chunks::<BLOCK>();
+    let (after, rest) = bytes[1..].as_chunks::<BLOCK>();
+    for (before, after) in before.iter().zip(after) {
+        out.add(before, after);
+    }
+    if !rest.is_empty() {
+        let mut padded = [b' '; BLOCK + 1]; // a blank behind the line adds nothing
+        padded[..=rest.len()].copy_from_slice(&bytes[bytes.len() - 1 - rest.len()..]);
+        if let (Some(before), Some(after)) = (padded.first_chunk(), padded.last_chunk()) {
+            out.add(before, after);
+        }
+    }
+    out
+}
+
+#[inline(always)]
+fn is_upper(byte: u8) -> bool {
+    byte.wrapping_sub(b'A') < 26
+}
+
+impl Facts {
+    #[inline(always)]
+    fn add(&mut self, before: &[u8; BLOCK], after: &[u8; BLOCK]) {
+        let (mut words, mut counted, mut upper, mut inner) = (0u8, 0u8, 0u8, 0u8);
         for (&before, &byte) in before.iter().zip(after) {
             let opens = is_blank(before);
             words += u8::from(opens & !is_blank(byte));
             counted += u8::from(opens & is_named(byte));
             upper += u8::from(is_upper(byte));
+            inner += u8::from(byte & 0xC0 == 0x80);
         }
-        out.words += usize::from(words);
-        out.counted += usize::from(counted);
-        out.upper += usize::from(upper);
+        self.words += usize::from(words);
+        self.counted += usize::from(counted);
+        self.upper += usize::from(upper);
+        self.chars -= usize::from(inner);
     }
-    out
 }
 
 fn characters(line: &str) -> Facts {
@@ -105,24 +162,71 @@ pub fn counted_words(chars: impl Iterator<Item = char>) -> usize {
     count
 }
 
-/// Whether a text can have phrases that C4 looks for, and one of RefinedWeb's: by six letters of each.
+/// The phrases that `possible` asks for: of C4, then one of RefinedWeb. None is shorter than `LEAST`.
+const PHRASES: [&[u8]; 9] = [
+    b"javascript",
+    b"lorem ipsum",
+    b"terms of use",
+    b"privacy policy",
+    b"cookie policy",
+    b"uses cookies",
+    b"use of cookies",
+    b"use cookies",
+    b"items in cart",
+];
+const LEAST: usize = 10;
+/// Of four bytes each so far apart, one lies in any phrase as a whole.
+const STRIDE: usize = LEAST - 3;
+/// How far a phrase reaches before and behind four bytes in it, at most.
+const REACH: usize = 10;
+
+/// The bit of four bytes among 8,192, small letters and capitals alike.
+#[inline(always)]
+const fn bit_of(four: [u8; 4]) -> usize {
+    ((u32::from_le_bytes(four) | 0x2020_2020).wrapping_mul(0x9E37_79B1) >> 19) as usize
+}
+
+/// The bits of all fours in the phrases.
+const FOURS: [u64; 128] = {
+    let mut bits = [0; 128];
+    let mut which = 0;
+    while which < PHRASES.len() {
+        let phrase = PHRASES[which];
+        let mut at = 0;
+        while at + 4 <= phrase.len() {
+            let bit = bit_of([phrase[at], phrase[at + 1], phrase[at + 2], phrase[at + 3]]);
+            bits[bit / 64] |= 1 << (bit % 64);
+            at += 1;
+        }
+        which += 1;
+    }
+    bits
+};
+
+/// Whether a text can have phrases that C4 looks for, and one of RefinedWeb's: by six letters of each
+/// around four that are in some phrase.
 pub fn possible(text: &[u8]) -> (bool, bool) {
-    let Some(places) = text.len().checked_sub(5) else {
-        return (false, false);
-    };
-    let letters = [0, 1, 2, 3, 4, 5].map(|at| &text[at..at + places]);
     let (mut c4, mut refinedweb) = (false, false);
-    for at in 0..places {
-        let is = |part: [u8; 6]| {
-            let mut all = true;
-            for (letters, small) in letters.iter().zip(part) {
-                let byte = letters[at];
-                all &= if small == b' ' { byte } else { byte | 0x20 } == small;
+    let is_in_phrase = |at: usize| {
+        let four = text.get(at..).and_then(|rest| rest.first_chunk::<4>());
+        four.map(|&four| FOURS[bit_of(four) / 64] >> (bit_of(four) % 64) & 1 != 0)
+    };
+    let mut at = 0;
+    while let Some(found) = is_in_phrase(at) {
+        // Six more bytes of the phrase are around these, so three on one side at least.
+        let more = |at: Option<usize>| at.and_then(is_in_phrase) == Some(true);
+        if found && (more(at.checked_sub(3)) || more(Some(at + 3))) {
+            let around = at.saturating_sub(REACH)..text.len().min(at + 4 + REACH);
+            for six in text[around].windows(6) {
+                let is = |part: &[u8; 6]| six.eq_ignore_ascii_case(part);
+                c4 |= is(b"ascrip") | is(b"cookie") | is(b"em ips") | is(b"s of u") | is(b"cy pol");
+                refinedweb |= is(b"s in c");
             }
-            all
-        };
-        c4 |= is(*b"ascrip") | is(*b"cookie") | is(*b"em ips") | is(*b"s of u") | is(*b"cy pol");
-        refinedweb |= is(*b"s in c");
+            if c4 && refinedweb {
+                break;
+            }
+        }
+        at += STRIDE;
     }
     (c4, refinedweb)
 }
@@ -131,7 +235,11 @@ pub fn possible(text: &[u8]) -> (bool, bool) {
 pub fn phrases(line: &str) -> u8 {
     let bytes = line.as_bytes();
     if !possible(bytes).0 {
-        return if bytes.contains(&b'{') { CURLY } else { 0 };
+        return if memchr(b'{', bytes).is_some() {
+            CURLY
+        } else {
+            0
+        };
     }
     (0..bytes.len()).fold(0, |found, at| found | look(bytes, at))
 }
@@ -223,6 +331,10 @@ pub fn is_decimal(c: char) -> bool {
 
 /// What `str.isdigit` accepts: decimal digits, and those in circles, brackets or raised.
 pub fn is_digit(c: char) -> bool {
+    // The first after those of ASCII; most characters that are asked for are below.
+    if c < '\u{B2}' {
+        return c.is_ascii_digit();
+    }
     is_decimal(c)
         || matches!(c as u32,
             0xB2 | 0xB3 | 0xB9 | 0x1369..=0x1371 | 0x19DA | 0x2070 | 0x2074..=0x2079
@@ -238,8 +350,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn counting_bytes_and_characters_is_the_same(line in "[A-Za-z0-9 \t\x1c.@\\[`{]{0,600}") {
-            prop_assert_eq!(ascii(line.as_bytes()), characters(&line));
+        fn counting_bytes_and_characters_is_the_same(
+            line in "([A-Za-z0-9 \t\x1c.@\\[`{]|[éÉ潮…𝒙]){0,600}|([a-z ]|[Éé\u{3000}]){0,80}"
+        ) {
+            prop_assert_eq!(facts(&line), characters(&line));
             prop_assert_eq!(counted_words(line.chars()), characters(&line).counted);
         }
 

@@ -2,12 +2,14 @@
 //!
 //! Three ways to cut, each as its rule has it: Python's `splitlines` (bullets, ellipses, line
 //! lengths), runs of newlines over the text as it stands (repeated lines), and runs of two and more
-//! newlines over the stripped text (repeated paragraphs). Two passes over the bytes in all.
+//! newlines over the stripped text (repeated paragraphs). Lines are cut in one go, as the first two ways
+//! nearly always agree; a text without an empty line inside is one paragraph, which is not looked at.
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::classes::{Classes, SPACE, sentence_terminal};
-use super::repetition::{FirstSeen, duplicates};
+use super::classes::sentence_terminal;
+use super::line_rules::{trim_end, trim_start};
+use super::repetition::FirstSeen;
 
 const SHORT_LINE: u32 = 30; // FineWeb, section 3.6
 
@@ -39,58 +41,69 @@ pub struct Lines {
     pub repeated_chars: u64,
 }
 
+/// A part of a text: its bytes are `start..end`.
+#[derive(Clone, Copy)]
+struct Part {
+    start: usize,
+    end: usize,
+    blank: bool,
+}
+
+impl Part {
+    fn chars(&self, text: &str, ascii: bool) -> u64 {
+        u64::from(length(&text[self.start..self.end], ascii))
+    }
+}
+
 /// Buffers reused between texts.
 #[derive(Default)]
 pub struct LineScratch {
     hashes: Vec<u64>,
-    chars: Vec<u32>,
-    blank: Vec<bool>,
+    parts: Vec<Part>,
     seen: FirstSeen,
     stripped: Vec<u64>,
-    stripped_chars: Vec<u32>,
+    stripped_parts: Vec<Part>,
 }
 
 /// Measure `text`, whose `str.splitlines` characters are at `breaks`.
 pub fn measure(text: &str, breaks: &[usize], ascii: bool, scratch: &mut LineScratch) -> Lines {
     let mut out = Lines::default();
-    split_lines(text, breaks, ascii, &mut out);
-    newline_items(text, breaks, ascii, &mut out, scratch);
+    cut_lines(text, breaks, ascii, &mut out, scratch);
+    repeated_lines(text, ascii, &mut out, scratch);
     paragraphs(text, breaks, ascii, &mut out, scratch);
     out
 }
 
 fn length(part: &str, ascii: bool) -> u32 {
     if ascii {
-        part.len() as u32
-    } else {
-        part.chars().count() as u32
+        return part.len() as u32;
     }
+    // Bytes that begin a character, eight at a time: lines are too short for the standard library's
+    // loop, which begins at 32 bytes.
+    let (eights, rest) = part.as_bytes().as_chunks::<8>();
+    let inner = |eight: u64| ((eight >> 7) & !(eight >> 6) & 0x0101_0101_0101_0101).count_ones();
+    let mut continuing = 0;
+    for eights in eights.chunks(255) {
+        let sums = eights.iter().fold(0, |sums, &eight| {
+            let eight = u64::from_le_bytes(eight);
+            sums + ((eight >> 7) & !(eight >> 6) & 0x0101_0101_0101_0101)
+        });
+        // The bytes of `sums`, of at most 255 each, in pairs and then all together.
+        let pairs = (sums & 0x00FF_00FF_00FF_00FF) + ((sums >> 8) & 0x00FF_00FF_00FF_00FF);
+        continuing += (pairs.wrapping_mul(0x0001_0001_0001_0001) >> 48) as u32;
+    }
+    let rest = rest
+        .iter()
+        .rev()
+        .fold(0, |word, &byte| (word << 8) | u64::from(byte));
+    part.len() as u32 - continuing - inner(rest)
 }
 
-fn split_lines(text: &str, breaks: &[usize], ascii: bool, out: &mut Lines) {
-    let bytes = text.as_bytes();
-    let mut start = 0;
-    for &at in breaks.iter().chain([&text.len()]) {
-        if bytes.get(at) == Some(&b'\n') && at > 0 && bytes[at - 1] == b'\r' {
-            start = at + 1; // the second half of CRLF
-            continue;
-        }
-        if at == text.len() && start == at {
-            break; // a final line end opens no line
-        }
-        let line = &text[start..at];
-        let chars = u64::from(length(line, ascii));
-        out.lines += 1;
-        out.longest = out.longest.max(chars);
-        out.total += chars;
-        out.bullets += u64::from(strip_start(line).starts_with(['•', '-']));
-        let end = strip_end(line);
-        out.ellipses += u64::from(end.ends_with("...") || end.ends_with('…'));
-        start = at + text[at..].chars().next().map_or(0, char::len_utf8);
-    }
-}
-
-fn newline_items(
+/// Count lines as `str.splitlines` and as newlines cut them, and hash the latter.
+///
+/// Sums of characters follow from those of the whole text; those of a line are counted where it may be
+/// the longest, or short.
+fn cut_lines(
     text: &str,
     breaks: &[usize],
     ascii: bool,
@@ -99,57 +112,117 @@ fn newline_items(
 ) {
     scratch.clear();
     scratch.stripped.clear();
-    scratch.stripped_chars.clear();
+    scratch.stripped_parts.clear();
     let bytes = text.as_bytes();
-    let mut start = 0;
-    let newlines = breaks.iter().filter(|&&at| bytes[at] == b'\n');
-    for &at in newlines.chain([&text.len()]) {
-        let inside_run = at > 0 && at == start && bytes[at - 1] == b'\n' && at < text.len();
-        out.newlines += u64::from(at < text.len());
-        if !inside_run {
-            let line = &text[start..at];
-            let chars = length(line, ascii);
-            let from = strip_start(line);
-            let blank = from.is_empty();
-            scratch.add(line, chars, blank);
-            if !blank {
-                let stripped = strip_end(from);
-                let whole = stripped.len() == line.len();
-                scratch.stripped.push(match scratch.hashes.last() {
-                    Some(&hash) if whole => hash,
-                    _ => xxh3_64(stripped.as_bytes()),
-                });
-                let chars = if whole {
-                    chars
-                } else {
-                    length(stripped, ascii)
-                };
-                scratch.stripped_chars.push(chars);
-                out.filled += 1;
-                out.ended += u64::from(line.ends_with(sentence_terminal));
-                out.short += u64::from(chars <= SHORT_LINE);
+    // Where the line begins for `str.splitlines`, and where for newlines.
+    let (mut start, mut item) = (0, 0);
+    let mut outside = 0; // characters of white space around lines
+    for &at in breaks.iter().chain([&text.len()]) {
+        let last = at == text.len();
+        let newline = !last && bytes[at] == b'\n';
+        // The second half of CRLF cuts no line, nor does the end of the text behind a final line end.
+        let line = if (newline && at > 0 && bytes[at - 1] == b'\r') || (last && start == at) {
+            None
+        } else {
+            let whole = &text[start..at];
+            let stripped = trim_end(trim_start(whole));
+            out.lines += 1;
+            if whole.len() as u64 > out.longest {
+                out.longest = out.longest.max(u64::from(length(whole, ascii)));
             }
+            out.bullets += u64::from(stripped.starts_with(['•', '-']));
+            out.ellipses += u64::from(stripped.ends_with("...") || stripped.ends_with('…'));
+            Some(stripped)
+        };
+        let begin = start;
+        start = at + text[at..].chars().next().map_or(0, char::len_utf8);
+        if !newline && !last {
+            continue;
         }
-        start = at + 1;
+        out.newlines += u64::from(newline);
+        let inside_run = newline && at > 0 && at == item && bytes[at - 1] == b'\n';
+        if !inside_run {
+            let whole = &text[item..at];
+            let stripped = match line {
+                Some(stripped) if begin == item => stripped,
+                _ => trim_end(trim_start(whole)),
+            };
+            outside += add_item(whole, item, stripped, ascii, out, scratch);
+        }
+        item = at + 1;
     }
+    let all = u64::from(length(text, ascii));
+    out.total = all - breaks.len() as u64;
+    out.stripped_chars = all - out.newlines - outside;
     out.items = scratch.hashes.len() as u64;
-    out.duplicate_items = duplicates(&mut scratch.seen, &scratch.hashes, &scratch.chars);
-    out.duplicate_filled_chars = (0..scratch.hashes.len())
-        .filter(|&item| scratch.seen.first[item] as usize != item && !scratch.blank[item])
-        .map(|item| u64::from(scratch.chars[item]))
-        .sum();
-    copies(out, scratch);
 }
 
-/// Counts of the stripped lines, all copies of a repeated one included.
-fn copies(out: &mut Lines, scratch: &mut LineScratch) {
-    scratch.seen.find(&scratch.stripped);
-    let counts = &scratch.seen.counts;
-    for (&first, &chars) in scratch.seen.first.iter().zip(&scratch.stripped_chars) {
-        out.stripped_chars += u64::from(chars);
+/// Count a line of newlines; returns how many characters stripping takes from it.
+fn add_item(
+    whole: &str,
+    start: usize,
+    stripped: &str,
+    ascii: bool,
+    out: &mut Lines,
+    scratch: &mut LineScratch,
+) -> u64 {
+    let hash = xxh3_64(whole.as_bytes());
+    let blank = stripped.is_empty();
+    let mut part = Part {
+        start,
+        end: start + whole.len(),
+        blank,
+    };
+    scratch.hashes.push(hash);
+    scratch.parts.push(part);
+    if blank {
+        return u64::from(length(whole, ascii));
+    }
+    let (mut hash, mut outside) = (hash, 0);
+    if stripped.len() < whole.len() {
+        let from = whole.len() - trim_start(whole).len();
+        let to = from + stripped.len();
+        outside = u64::from(length(&whole[..from], ascii) + length(&whole[to..], ascii));
+        hash = xxh3_64(stripped.as_bytes());
+        part.end = start + to;
+        part.start += from;
+    }
+    scratch.stripped.push(hash);
+    scratch.stripped_parts.push(part);
+    out.filled += 1;
+    out.ended += u64::from(whole.ends_with(sentence_terminal));
+    // A character has up to four bytes.
+    let short = SHORT_LINE as usize;
+    out.short += u64::from(
+        stripped.len() <= short
+            || (!ascii && stripped.len() <= 4 * short && length(stripped, ascii) <= SHORT_LINE),
+    );
+    outside
+}
+
+/// Count copies of the lines: later ones as they stand, and all of the stripped ones.
+fn repeated_lines(text: &str, ascii: bool, out: &mut Lines, scratch: &mut LineScratch) {
+    scratch.seen.find(&scratch.hashes);
+    for (item, (&first, part)) in scratch.seen.first.iter().zip(&scratch.parts).enumerate() {
+        if first as usize != item {
+            out.duplicate_items.0 += 1;
+            let chars = part.chars(text, ascii);
+            out.duplicate_items.1 += chars;
+            out.duplicate_filled_chars += if part.blank { 0 } else { chars };
+        }
+    }
+    // The stripped lines are often the very same, but for the blank one behind a final newline.
+    let filled = scratch.stripped.len();
+    if !scratch.hashes.starts_with(&scratch.stripped)
+        || scratch.parts[filled..].iter().any(|part| !part.blank)
+    {
+        scratch.seen.find(&scratch.stripped);
+    }
+    let counts = &scratch.seen.counts[..filled];
+    for (&first, part) in scratch.seen.first.iter().zip(&scratch.stripped_parts) {
         if counts[first as usize] > 1 {
             out.repeated += 1;
-            out.repeated_chars += u64::from(chars);
+            out.repeated_chars += part.chars(text, ascii);
         }
     }
     out.distinct = counts.iter().filter(|&&count| count > 0).count() as u64;
@@ -164,8 +237,8 @@ fn paragraphs(
 ) {
     scratch.clear();
     let bytes = text.as_bytes();
-    let from = text.len() - strip_start(text).len();
-    let to = from + strip_end(&text[from..]).len();
+    let from = text.len() - trim_start(text).len();
+    let to = from + trim_end(&text[from..]).len();
     let mut start = from;
     let mut at = breaks.partition_point(|&at| at < from);
     while at < breaks.len() && breaks[at] < to {
@@ -175,40 +248,38 @@ fn paragraphs(
             (at, run) = (at + 1, run + 1);
         }
         if run >= 2 {
-            let part = &text[start..first];
-            scratch.add(part, length(part, ascii), false);
+            scratch.add(bytes, start, first);
             start = first + run;
         }
         at += usize::from(run == 0);
     }
-    let part = &text[start..to];
-    scratch.add(part, length(part, ascii), false);
+    if start == from {
+        out.paragraphs = 1;
+        return;
+    }
+    scratch.add(bytes, start, to);
     out.paragraphs = scratch.hashes.len() as u64;
-    out.duplicate_paragraphs = duplicates(&mut scratch.seen, &scratch.hashes, &scratch.chars);
+    scratch.seen.find(&scratch.hashes);
+    for (item, (&first, part)) in scratch.seen.first.iter().zip(&scratch.parts).enumerate() {
+        if first as usize != item {
+            out.duplicate_paragraphs.0 += 1;
+            out.duplicate_paragraphs.1 += part.chars(text, ascii);
+        }
+    }
 }
 
 impl LineScratch {
     fn clear(&mut self) {
         self.hashes.clear();
-        self.chars.clear();
-        self.blank.clear();
+        self.parts.clear();
     }
 
-    fn add(&mut self, part: &str, chars: u32, blank: bool) {
-        self.hashes.push(xxh3_64(part.as_bytes()));
-        self.chars.push(chars);
-        self.blank.push(blank);
+    fn add(&mut self, bytes: &[u8], start: usize, end: usize) {
+        self.hashes.push(xxh3_64(&bytes[start..end]));
+        self.parts.push(Part {
+            start,
+            end,
+            blank: false,
+        });
     }
-}
-
-fn is_space(c: char) -> bool {
-    Classes::get().of(c) & SPACE != 0
-}
-
-fn strip_start(text: &str) -> &str {
-    text.trim_start_matches(is_space)
-}
-
-fn strip_end(text: &str) -> &str {
-    text.trim_end_matches(is_space)
 }

@@ -294,7 +294,7 @@ fn fails(line: &str, facts: &Facts) -> u8 {
     // A line of fewer than a million characters has to begin with a digit to be all digits.
     let begins = match line.as_bytes()[0] {
         byte @ ..0x80 => byte.is_ascii_digit(),
-        _ => line.starts_with(is_digit),
+        _ => line.starts_with(|c| Classes::get().of(c) & NUMERIC != 0 && is_digit(c)),
     };
     if share(facts.upper) > MAX_UPPERCASE {
         fails |= UPPERCASE;
@@ -313,6 +313,9 @@ fn fails(line: &str, facts: &Facts) -> u8 {
 /// A number, `k`, `m` or `b` behind it or not, and what is counted; anything but words around.
 fn is_counter(line: &str) -> bool {
     let classes = Classes::get();
+    if line.starts_with(|c| classes.of(c) & ALPHA != 0) {
+        return false; // most lines begin with a letter
+    }
     let word = |c: char| classes.of(c) & (ALPHA | NUMERIC) != 0 || c == '_';
     let line = line.trim_start_matches(|c| !word(c));
     if !line.starts_with(is_decimal) {
@@ -336,10 +339,11 @@ fn may_have_phrase(line: &str, possible: bool) -> bool {
         let start = end.saturating_sub(b"read more".len());
         starts_with(&line.as_bytes()[start..end], b"read more")
     };
+    let trimmed = trim_end(line);
     // Without the phrase inside, the others stand at the very edge, or behind stripped white space.
     starts_with(trim_start(line).as_bytes(), b"sign-in")
         || more(line)
-        || more(trim_end(line))
+        || (trimmed.len() < line.len() && more(trimmed))
         || (possible && find(line.as_bytes(), b"items in cart", 0).is_some())
 }
 

@@ -59,19 +59,6 @@ fn mix(hash: u64) -> u64 {
     (hash ^ (hash >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9)
 }
 
-/// Later copies among items: how many there are, and their characters.
-pub fn duplicates(seen: &mut FirstSeen, hashes: &[u64], chars: &[u32]) -> (u64, u64) {
-    seen.find(hashes);
-    seen.first
-        .iter()
-        .zip(chars)
-        .enumerate()
-        .filter(|(item, (first, _))| *item != **first as usize)
-        .fold((0, 0), |(count, sum), (_, (_, &chars))| {
-            (count + 1, sum + u64::from(chars))
-        })
-}
-
 /// The n-gram counts of one text, in characters.
 #[derive(Debug, Default, PartialEq)]
 pub struct Repetition {
