@@ -38,15 +38,16 @@ impl FirstSeen {
         self.counts.resize(hashes.len(), 0);
         for (item, &hash) in hashes.iter().enumerate() {
             let mut slot = (mix(hash) >> shift) as usize;
+            // An empty slot takes the item, which equals itself: whether a hash is new, which no
+            // processor foresees, is then no branch.
             let first = loop {
-                match self.slots[slot] {
-                    EMPTY => {
-                        self.slots[slot] = item as u32;
-                        break item as u32;
-                    }
-                    other if hashes[other as usize] == hash => break other,
-                    _ => slot = (slot + 1) & (capacity - 1),
+                let there = self.slots[slot];
+                let first = if there == EMPTY { item as u32 } else { there };
+                if hashes[first as usize] == hash {
+                    self.slots[slot] = first;
+                    break first;
                 }
+                slot = (slot + 1) & (capacity - 1);
             };
             self.first.push(first);
             self.counts[first as usize] += 1;
@@ -140,25 +141,31 @@ impl Ngrams {
         let first = &self.seen.first;
         let counts = &self.seen.counts;
         let logs = weighted_logs();
-        for (&count, &word) in counts.iter().zip(words) {
-            if count > 0 && word & WORD != 0 {
-                out.words += u64::from(count);
-                out.distinct += 1;
-                out.weighted_logs += match logs.get(count as usize) {
-                    Some(log) => *log,
-                    None => weighted_log(count),
-                };
-            }
-        }
+        // Lists are filled without a branch on what goes in: always written to, now and then grown.
         self.positions.clear();
-        let mut before = false;
+        self.positions.resize(words.len() + 1, 0);
+        let mut several = 0;
+        for (&count, &word) in counts.iter().zip(words) {
+            let is_word = word & WORD != 0;
+            out.words += if is_word { u64::from(count) } else { 0 };
+            out.distinct += u64::from(is_word && count > 0);
+            self.positions[several] = count;
+            several += usize::from(is_word && count > 1);
+        }
+        for &count in &self.positions[..several] {
+            out.weighted_logs += match logs.get(count as usize) {
+                Some(log) => *log,
+                None => weighted_log(count),
+            };
+        }
+        let (mut before, mut pairs) = (false, 0);
         for (item, &first) in first.iter().enumerate() {
             let repeated = counts[first as usize] > 1;
-            if before && repeated {
-                self.positions.push(item as u32 - 1);
-            }
+            self.positions[pairs] = (item as u32).wrapping_sub(1);
+            pairs += usize::from(before && repeated);
             before = repeated;
         }
+        self.positions.truncate(pairs);
     }
 
     /// Positions at which an n-gram may repeat: those of two neighbouring repeated (n-1)-grams.

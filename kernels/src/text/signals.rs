@@ -136,13 +136,13 @@ impl Sink for Tally<'_> {
     fn token(&mut self, start: usize, end: usize, letters: bool) {
         let bytes = &self.text.as_bytes()[start..end];
         let was_ended = std::mem::take(&mut self.ended);
+        let (low, high) = packed(self.text.as_bytes(), start, end);
         let (chars, alphabetic, word);
         if letters {
             (chars, alphabetic, word) = (bytes.len() as u32, true, true);
-            if bytes.len() <= 4 {
-                self.stop_words |= stop_word(bytes);
-                self.stop_word_occurrences += u64::from(is_stop_word(bytes));
-            }
+            let (exact, any_case) = stop_word(low);
+            self.stop_words |= exact;
+            self.stop_word_occurrences += u64::from(any_case);
         } else {
             let part = &self.text[start..end];
             chars = if self.ascii {
@@ -159,7 +159,7 @@ impl Sink for Tally<'_> {
             self.sentences.push(start);
         }
         self.hashes
-            .push((self.hash(start, end) & !WORD) | u64::from(word));
+            .push((hash(bytes, low, high) & !WORD) | u64::from(word));
         self.chars.push(chars);
         self.alphabetic += u64::from(alphabetic);
         self.words += u64::from(word);
@@ -172,53 +172,84 @@ impl Sink for Tally<'_> {
     }
 }
 
-impl Tally<'_> {
-    /// A hash of the token: two multiplications for up to 8 bytes, XXH3 for more.
-    #[inline]
-    fn hash(&self, start: usize, end: usize) -> u64 {
-        let bytes = self.text.as_bytes();
-        let length = end - start;
-        if length > 8 {
-            return xxh3_64(&bytes[start..end]);
+/// The first 16 bytes of a token as two numbers, zeros behind its end.
+#[inline]
+fn packed(bytes: &[u8], start: usize, end: usize) -> (u64, u64) {
+    let length = end - start;
+    let (first, second) = match bytes[start..].first_chunk::<16>() {
+        Some(chunk) => {
+            let all = u128::from_le_bytes(*chunk);
+            (all as u64, (all >> 64) as u64)
         }
-        let word = match bytes[start..].first_chunk::<8>() {
-            Some(eight) => u64::from_le_bytes(*eight) & (u64::MAX >> (64 - 8 * length.max(1))),
-            None => bytes[start..end]
-                .iter()
-                .rev()
-                .fold(0, |word, &b| (word << 8) | u64::from(b)),
-        };
-        let product = u128::from(word ^ 0x9E37_79B9_7F4A_7C15)
-            * u128::from(0xD6E8_FEB8_6659_FD93 ^ length as u64);
-        let folded = (product >> 64) as u64 ^ product as u64;
-        folded.wrapping_mul(0xA076_1D64_78BD_642F) ^ (folded >> 32)
-    }
+        None => {
+            let mut chunk = [0; 16];
+            let part = &bytes[start..end];
+            chunk[..part.len()].copy_from_slice(part);
+            let all = u128::from_le_bytes(chunk);
+            (all as u64, (all >> 64) as u64)
+        }
+    };
+    let [low, high] = MASKS[length.min(16)];
+    (first & low, second & high)
 }
 
-/// The bit of one of Gopher's eight stop words (Rae et al. 2021, appendix A.1.1), else 0.
-#[inline]
-fn stop_word(word: &[u8]) -> u8 {
-    match word {
-        b"the" => 1,
-        b"be" => 2,
-        b"to" => 4,
-        b"of" => 8,
-        b"and" => 16,
-        b"that" => 32,
-        b"have" => 64,
-        b"with" => 128,
-        _ => 0,
+/// What `packed` keeps of 16 bytes, by a token's length.
+const MASKS: [[u64; 2]; 17] = {
+    let mut masks = [[0; 2]; 17];
+    let mut length = 1;
+    while length <= 16 {
+        let mask = u128::MAX >> (128 - 8 * length);
+        masks[length] = [mask as u64, (mask >> 64) as u64];
+        length += 1;
     }
+    masks
+};
+
+/// A hash of a token, packed too: two multiplications for up to 16 bytes, XXH3 for more.
+#[inline]
+fn hash(token: &[u8], low: u64, high: u64) -> u64 {
+    if token.len() > 16 {
+        return xxh3_64(token);
+    }
+    let salt = (token.len() as u64).wrapping_mul(0x8EBC_6AF0_9C88_C6E3);
+    let product = u128::from(low ^ 0x9E37_79B9_7F4A_7C15)
+        * u128::from(high ^ 0xD6E8_FEB8_6659_FD93 ^ salt);
+    let folded = (product >> 64) as u64 ^ product as u64;
+    folded.wrapping_mul(0xA076_1D64_78BD_642F) ^ (folded >> 32)
 }
 
-/// Whether a word of up to four letters is one of the eight, in any case.
-#[inline]
-fn is_stop_word(word: &[u8]) -> bool {
-    let mut small = [0; 4];
-    for (to, from) in small.iter_mut().zip(word) {
-        *to = from | 0x20;
+/// Gopher's eight stop words (Rae et al. 2021, appendix A.1.1), packed.
+const STOP_WORDS: [u64; 8] = [
+    pack(b"the"),
+    pack(b"be"),
+    pack(b"to"),
+    pack(b"of"),
+    pack(b"and"),
+    pack(b"that"),
+    pack(b"have"),
+    pack(b"with"),
+];
+
+const fn pack(word: &[u8]) -> u64 {
+    let (mut packed, mut at) = (0, 0);
+    while at < word.len() {
+        packed |= (word[at] as u64) << (8 * at);
+        at += 1;
     }
-    stop_word(&small[..word.len().min(4)]) != 0
+    packed
+}
+
+/// The bit of the stop word that a packed word of ASCII letters is, else 0; whether it is one in any
+/// case. Without branches: the lengths of words are not foreseen.
+#[inline]
+fn stop_word(word: u64) -> (u8, bool) {
+    const SMALL: u64 = 0x2020_2020_2020_2020;
+    let (mut exact, mut any_case) = (0, false);
+    for (bit, stop) in STOP_WORDS.into_iter().enumerate() {
+        exact |= u8::from(word == stop) << bit;
+        any_case |= word | SMALL == stop | SMALL;
+    }
+    (exact, any_case)
 }
 
 /// Whether a token is one character that ends sentences.
