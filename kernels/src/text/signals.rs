@@ -145,15 +145,27 @@ impl Sink for Tally<'_> {
             self.stop_word_occurrences += u64::from(any_case);
         } else {
             let part = &self.text[start..end];
-            chars = if self.ascii {
-                part.len()
-            } else {
-                part.chars().count()
+            chars = match part.len() {
+                1 => 1,
+                length if self.ascii => length,
+                length @ ..=16 => length - continuations(low) - continuations(high),
+                _ => part.chars().count(),
             } as u32;
-            let mut classes = part.chars().map(|c| self.classes.of(c));
-            alphabetic = classes.clone().any(|class| class & ALPHA != 0);
-            word = alphabetic || classes.any(|class| class & PUNCTUATION == 0);
-            self.ended = !word && (was_ended || single_terminal(part));
+            let class = match bytes {
+                [byte] => self.classes.of_byte(*byte),
+                _ => part.chars().next().map_or(0, |c| self.classes.of(c)),
+            };
+            if class & ALPHA != 0 {
+                (alphabetic, word) = (true, true);
+            } else if chars == 1 {
+                (alphabetic, word) = (false, class & PUNCTUATION == 0);
+                self.ended = !word && (was_ended || single_terminal(part));
+            } else {
+                let mut classes = part.chars().map(|c| self.classes.of(c));
+                alphabetic = classes.clone().any(|class| class & ALPHA != 0);
+                word = alphabetic || classes.any(|class| class & PUNCTUATION == 0);
+                self.ended = !word && was_ended;
+            }
         }
         if self.sentences.is_empty() || (was_ended && word) {
             self.sentences.push(start);
@@ -191,6 +203,12 @@ fn packed(bytes: &[u8], start: usize, end: usize) -> (u64, u64) {
     };
     let [low, high] = MASKS[length.min(16)];
     (first & low, second & high)
+}
+
+/// How many of eight bytes continue a character of UTF-8.
+#[inline]
+fn continuations(eight: u64) -> usize {
+    (eight & !(eight << 1) & 0x8080_8080_8080_8080).count_ones() as usize
 }
 
 /// What `packed` keeps of 16 bytes, by a token's length.
