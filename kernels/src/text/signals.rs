@@ -236,17 +236,19 @@ fn hash(token: &[u8], low: u64, high: u64) -> u64 {
     folded.wrapping_mul(0xA076_1D64_78BD_642F) ^ (folded >> 32)
 }
 
-/// Gopher's eight stop words (Rae et al. 2021, appendix A.1.1), packed.
+/// Gopher's eight stop words (Rae et al. 2021, appendix A.1.1), packed, each where `SPREAD` puts it.
 const STOP_WORDS: [u64; 8] = [
     pack(b"the"),
-    pack(b"be"),
-    pack(b"to"),
-    pack(b"of"),
     pack(b"and"),
-    pack(b"that"),
-    pack(b"have"),
     pack(b"with"),
+    pack(b"be"),
+    pack(b"of"),
+    pack(b"have"),
+    pack(b"that"),
+    pack(b"to"),
 ];
+const SPREAD: u64 = 0x3099_FDF5_AB99_254B; // the first of random numbers to put them in eight different places
+const SMALL: u64 = 0x2020_2020_2020_2020;
 
 const fn pack(word: &[u8]) -> u64 {
     let (mut packed, mut at) = (0, 0);
@@ -261,19 +263,22 @@ const fn pack(word: &[u8]) -> u64 {
 /// case. Without branches: the lengths of words are not foreseen.
 #[inline]
 fn stop_word(word: u64) -> (u8, bool) {
-    const SMALL: u64 = 0x2020_2020_2020_2020;
-    let (mut exact, mut any_case) = (0, false);
-    for (bit, stop) in STOP_WORDS.into_iter().enumerate() {
-        exact |= u8::from(word == stop) << bit;
-        any_case |= word | SMALL == stop | SMALL;
-    }
-    (exact, any_case)
+    let small = word | SMALL;
+    let place = (small.wrapping_mul(SPREAD) >> 61) as usize;
+    let stop = STOP_WORDS[place];
+    (u8::from(word == stop) << place, small == stop | SMALL)
 }
 
 /// Whether a token is one character that ends sentences.
 fn single_terminal(token: &str) -> bool {
     let mut chars = token.chars();
     chars.next().is_some_and(sentence_terminal) && chars.next().is_none()
+}
+
+fn xml_header(text: &str) -> bool {
+    let end = text.char_indices().nth(XML_HEADER_WITHIN);
+    let head = &text[..end.map_or(text.len(), |(at, _)| at)];
+    head.contains('<') && head.contains("<?xml version=")
 }
 
 /// Compute the signals of a text of fewer than 2^32 bytes.
@@ -381,11 +386,7 @@ pub fn compute(text: &str, scratch: &mut Scratch) -> Measured {
         replacement_char_ratio: of_chars(counts.replacements),
         encoded_ratio: of_chars(encoded.total),
         longest_encoded_run: encoded.longest as i64,
-        xml_header: text
-            .chars()
-            .take(XML_HEADER_WITHIN)
-            .collect::<String>()
-            .contains("<?xml version="),
+        xml_header: xml_header(text),
         formula_count: formulae.count as i64,
         formula_ratio: of_chars(formulae.chars),
         maths_symbol_ratio: of_chars(counts.maths),
