@@ -173,14 +173,19 @@ impl Ngrams {
     /// hashes of these n-grams; `last` are the words from the n-th on.
     fn candidates(&mut self, last: &[u64]) {
         self.positions.clear();
+        self.positions.resize(self.repeated.len(), 0);
         self.hashes.clear();
+        self.hashes.resize(self.repeated.len(), 0);
+        let mut length = 0;
         for pair in self.repeated.windows(2) {
             let Repeated { position, hash, .. } = pair[0];
-            if position + 1 == pair[1].position {
-                self.positions.push(position);
-                self.hashes.push(longer(hash, last[position as usize]));
-            }
+            self.positions[length] = position;
+            // The last n-gram of a text has no next word, and no pair either.
+            self.hashes[length] = longer(hash, last[position as usize]);
+            length += usize::from(position + 1 == pair[1].position);
         }
+        self.positions.truncate(length);
+        self.hashes.truncate(length);
     }
 
     /// Count the candidates and list the repeated ones; position and count of the top n-gram.
