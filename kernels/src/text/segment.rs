@@ -30,7 +30,8 @@ const LETTERS: u8 = 1;
 const BLANK: u8 = 2;
 const TRAILING: u8 = 4; // punctuation that comes off the end of letters without further ado
 const DIGIT: u8 = 8;
-const OPENING: u8 = 16; // punctuation that comes off before a letter without further ado
+const OPENING: u8 = 16; // punctuation that comes off before a letter or digit, if this is no face
+const PREFIX: u8 = 32; // a mark that comes off the front of any chunk: no face begins with it
 
 const ASCII: [u8; 256] = {
     let mut table = [0; 256];
@@ -46,8 +47,13 @@ const ASCII: [u8; 256] = {
         } else if byte.is_ascii_digit() {
             table[b] = DIGIT;
         }
-        if matches!(byte, b'(' | b'[' | b'"') {
+        if matches!(byte, b'(' | b'[') {
             table[b] |= OPENING;
+        }
+        if matches!(byte, b',' | b'!' | b'?' | b'{' | b'}' | b'_' | b'#' | b'*' | b'&')
+            || matches!(byte, b'"' | b'`' | b'$' | b'%')
+        {
+            table[b] |= PREFIX;
         }
         b += 1;
     }
@@ -90,9 +96,11 @@ pub fn segment(text: &str, suffixes: &mut Vec<(usize, usize)>, sink: &mut impl S
             }
             at += 1;
         } else if at == start
-            && kind(at) & OPENING != 0
-            && kind(at + 1) & LETTERS != 0
-            && !face(&bytes[at..bytes.len().min(at + 3)])
+            && (kind(at) & PREFIX != 0
+                || bytes[at] < 0x80 && kind(at + 1) & BLANK != 0
+                || kind(at) & OPENING != 0
+                    && kind(at + 1) & (LETTERS | DIGIT) != 0
+                    && !face(&bytes[at..bytes.len().min(at + 3)]))
         {
             chunks.sink.token(at, at + 1, false); // the rest goes as if it began the chunk
             at += 1;
@@ -435,6 +443,14 @@ impl<S: Sink> Chunks<'_, S> {
         let (mut open, mut at) = (start, start);
         let (mut before, mut before_class) = (' ', SPACE);
         while at < end {
+            let from = at;
+            while at < end && self.bytes[at].is_ascii_alphanumeric() {
+                at += 1;
+            }
+            if at > from {
+                (before, before_class) = self.last(from, at);
+                continue;
+            }
             let (c, class) = self.peek(at);
             let next = at + c.len_utf8();
             if class & (ALPHA | MARK | NUMERIC) == 0 {
