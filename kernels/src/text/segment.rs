@@ -148,11 +148,13 @@ impl<S: Sink> Chunks<'_, S> {
     /// A word of ASCII letters, in two where two are written as one.
     #[inline]
     fn letters(&mut self, start: usize, end: usize) {
-        let cut = start + run_on(&self.bytes[start..end]);
-        if cut > start {
-            self.sink.token(start, cut, true);
+        let mut start = start;
+        let cut = run_on(&self.bytes[start..end]);
+        if cut > 0 {
+            self.sink.token(start, start + cut, true);
+            start += cut;
         }
-        self.sink.token(cut, end, true);
+        self.sink.token(start, end, true);
     }
 
     /// Whether `start..end` is one token although its marks would come off.

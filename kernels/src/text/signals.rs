@@ -123,9 +123,12 @@ struct Tally<'a> {
     breaks: &'a mut Vec<usize>,
     /// Where each sentence begins: with the first word behind a terminal mark, as spaCy's rule has it.
     sentences: &'a mut Vec<usize>,
+    /// Whether a word would begin a sentence; the first token begins one, word or not.
     ended: bool,
-    words: u64,
     word_chars: u64,
+    /// Tokens of ASCII letters; of the others, the words and what has a letter.
+    letters: u64,
+    words: u64,
     alphabetic: u64,
     stop_words: u8,
     stop_word_occurrences: u64,
@@ -134,53 +137,73 @@ struct Tally<'a> {
 impl Sink for Tally<'_> {
     #[inline]
     fn token(&mut self, start: usize, end: usize, letters: bool) {
-        let bytes = &self.text.as_bytes()[start..end];
-        let was_ended = std::mem::take(&mut self.ended);
-        let (low, high) = packed(self.text.as_bytes(), start, end);
-        let (chars, alphabetic, word);
         if letters {
-            (chars, alphabetic, word) = (bytes.len() as u32, true, true);
-            let (exact, any_case) = stop_word(low);
-            self.stop_words |= exact;
-            self.stop_word_occurrences += u64::from(any_case);
+            self.letters(start, end);
         } else {
-            let part = &self.text[start..end];
-            chars = match part.len() {
-                1 => 1,
-                length if self.ascii => length,
-                length @ ..=16 => length - continuations(low) - continuations(high),
-                _ => part.chars().count(),
-            } as u32;
-            let class = match bytes {
-                [byte] => self.classes.of_byte(*byte),
-                _ => part.chars().next().map_or(0, |c| self.classes.of(c)),
-            };
-            if class & ALPHA != 0 {
-                (alphabetic, word) = (true, true);
-            } else if chars == 1 {
-                (alphabetic, word) = (false, class & PUNCTUATION == 0);
-                self.ended = !word && (was_ended || single_terminal(part));
-            } else {
-                let mut classes = part.chars().map(|c| self.classes.of(c));
-                alphabetic = classes.clone().any(|class| class & ALPHA != 0);
-                word = alphabetic || classes.any(|class| class & PUNCTUATION == 0);
-                self.ended = !word && was_ended;
-            }
+            self.other(start, end);
         }
-        if self.sentences.is_empty() || (was_ended && word) {
-            self.sentences.push(start);
-        }
-        self.hashes
-            .push((hash(bytes, low, high) & !WORD) | u64::from(word));
-        self.chars.push(chars);
-        self.alphabetic += u64::from(alphabetic);
-        self.words += u64::from(word);
-        self.word_chars += if word { u64::from(chars) } else { 0 };
     }
 
     #[inline]
     fn line_break(&mut self, at: usize) {
         self.breaks.push(at);
+    }
+}
+
+impl Tally<'_> {
+    /// A token of ASCII letters.
+    #[inline(never)] // a lean function of its own, called for most tokens
+    fn letters(&mut self, start: usize, end: usize) {
+        let bytes = &self.text.as_bytes()[start..end];
+        let (low, high) = packed(self.text.as_bytes(), start, end);
+        let (exact, any_case) = stop_word(low);
+        self.stop_words |= exact;
+        self.stop_word_occurrences += u64::from(any_case);
+        if self.ended {
+            self.ended = false;
+            self.sentences.push(start);
+        }
+        self.hashes.push(hash(bytes, low, high) | WORD);
+        self.chars.push(bytes.len() as u32);
+        self.letters += 1;
+        self.word_chars += bytes.len() as u64;
+    }
+
+    /// Any other token.
+    #[inline(never)]
+    fn other(&mut self, start: usize, end: usize) {
+        let part = &self.text[start..end];
+        let (low, high) = packed(self.text.as_bytes(), start, end);
+        let first = self.sentences.is_empty();
+        let was_ended = std::mem::take(&mut self.ended) && !first;
+        let chars = match part.len() {
+            1 => 1,
+            length if self.ascii => length,
+            length @ ..=16 => length - continuations(low) - continuations(high),
+            _ => part.chars().count(),
+        } as u32;
+        let class = part.chars().next().map_or(0, |c| self.classes.of(c));
+        let (alphabetic, word);
+        if class & ALPHA != 0 {
+            (alphabetic, word) = (true, true);
+        } else if chars == 1 {
+            (alphabetic, word) = (false, class & PUNCTUATION == 0);
+            self.ended = !word && (was_ended || single_terminal(part));
+        } else {
+            let mut classes = part.chars().map(|c| self.classes.of(c));
+            alphabetic = classes.clone().any(|class| class & ALPHA != 0);
+            word = alphabetic || classes.any(|class| class & PUNCTUATION == 0);
+            self.ended = !word && was_ended;
+        }
+        if first || (was_ended && word) {
+            self.sentences.push(start);
+        }
+        let hash = hash(part.as_bytes(), low, high);
+        self.hashes.push((hash & !WORD) | u64::from(word));
+        self.chars.push(chars);
+        self.alphabetic += u64::from(alphabetic);
+        self.words += u64::from(word);
+        self.word_chars += if word { u64::from(chars) } else { 0 };
     }
 }
 
@@ -201,8 +224,8 @@ fn packed(bytes: &[u8], start: usize, end: usize) -> (u64, u64) {
             (all as u64, (all >> 64) as u64)
         }
     };
-    let [low, high] = MASKS[length.min(16)];
-    (first & low, second & high)
+    let length = length.min(16);
+    (first & LOW[length], second & HIGH[length])
 }
 
 /// How many of eight bytes continue a character of UTF-8.
@@ -211,17 +234,20 @@ fn continuations(eight: u64) -> usize {
     (eight & !(eight << 1) & 0x8080_8080_8080_8080).count_ones() as usize
 }
 
-/// What `packed` keeps of 16 bytes, by a token's length.
-const MASKS: [[u64; 2]; 17] = {
-    let mut masks = [[0; 2]; 17];
+/// What `packed` keeps of the first eight bytes and of the second, by a token's length. Two tables: with
+/// one of pairs the compiler takes vectors, and moves between these and numbers cost more than they save.
+const LOW: [u64; 17] = masks(0);
+const HIGH: [u64; 17] = masks(64);
+
+const fn masks(shift: u32) -> [u64; 17] {
+    let mut masks = [0; 17];
     let mut length = 1;
     while length <= 16 {
-        let mask = u128::MAX >> (128 - 8 * length);
-        masks[length] = [mask as u64, (mask >> 64) as u64];
+        masks[length] = ((u128::MAX >> (128 - 8 * length)) >> shift) as u64;
         length += 1;
     }
     masks
-};
+}
 
 /// A hash of a token, packed too: two multiplications for up to 16 bytes, XXH3 for more.
 #[inline]
@@ -247,7 +273,7 @@ const STOP_WORDS: [u64; 8] = [
     pack(b"that"),
     pack(b"to"),
 ];
-const SPREAD: u64 = 0x3099_FDF5_AB99_254B; // the first of random numbers to put them in eight different places
+const SPREAD: u64 = 0x3099_FDF5_AB99_254B; // a random number that puts them in eight places
 const SMALL: u64 = 0x2020_2020_2020_2020;
 
 const fn pack(word: &[u8]) -> u64 {
@@ -310,16 +336,18 @@ pub fn compute(text: &str, scratch: &mut Scratch) -> Measured {
             chars,
             breaks: &mut *breaks,
             sentences: &mut *sentences,
-            ended: false,
-            words: 0,
+            ended: true,
             word_chars: 0,
+            letters: 0,
+            words: 0,
             alphabetic: 0,
             stop_words: 0,
             stop_word_occurrences: 0,
         };
         segment(text, suffixes, &mut tally);
-        (words, word_chars) = (tally.words, tally.word_chars);
-        (alphabetic, stop_words) = (tally.alphabetic, tally.stop_words);
+        (words, word_chars) = (tally.letters + tally.words, tally.word_chars);
+        alphabetic = tally.letters + tally.alphabetic;
+        stop_words = tally.stop_words;
         stop_word_occurrences = tally.stop_word_occurrences;
     }
     let tokens = hashes.len() as u64;
