@@ -256,13 +256,43 @@ fn accepts(head: &[u8], tail: &[u8]) -> bool {
 /// in one (cannot, gonna); 0 for none. Words that are words of their own (well, ill, its) stay whole.
 #[inline]
 pub fn run_on(word: &[u8]) -> usize {
-    match word {
-        _ if word.len() > 8 => 0,
-        [.., b'l', b'l'] | [.., b'v' | b'r', b'e'] | [.., b'n' | b'o', b't'] => cut_run_on(word),
-        [.., b'n' | b't', b'a'] | [_, .., b'd' | b's'] | [_, b'm'] => cut_run_on(word),
-        _ => 0,
+    if word.len() < 2 || word.len() > 8 {
+        return 0;
+    }
+    let bit = |b: u8| 1u32 << (b & 31);
+    let (firsts, befores) = RUN_ON[(word[word.len() - 1] & 31) as usize];
+    // One test of both: neither is foreseen well.
+    if (firsts & bit(word[0]) != 0) & (befores & bit(word[word.len() - 2]) != 0) {
+        cut_run_on(word)
+    } else {
+        0
     }
 }
+
+/// By a word's last letter, the letters it may begin with and those before the last, if it may be two in
+/// one; one bit per letter, in any case.
+const RUN_ON: [(u32, u32); 32] = {
+    const fn set(letters: &[u8]) -> u32 {
+        let (mut bits, mut at) = (0, 0);
+        while at < letters.len() {
+            bits |= 1 << (letters[at] & 31);
+            at += 1;
+        }
+        bits
+    }
+    const fn row(table: &mut [(u32, u32); 32], last: u8, firsts: &[u8], befores: &[u8]) {
+        table[(last & 31) as usize] = (set(firsts), set(befores));
+    }
+    let mut table = [(0, 0); 32];
+    row(&mut table, b'l', b"iyhswt", b"l");
+    row(&mut table, b'e', b"hiywtcmsn", b"vr");
+    row(&mut table, b'd', b"iyhswt", b"iuetyonws");
+    row(&mut table, b's', b"hstw", b"etsonyw");
+    row(&mut table, b't', b"cdhmnoswai", b"no");
+    row(&mut table, b'a', b"g", b"nt");
+    row(&mut table, b'm', b"i", b"i");
+    table
+};
 
 fn cut_run_on(word: &[u8]) -> usize {
     let mut small = [0u8; 8];

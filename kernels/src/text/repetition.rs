@@ -33,22 +33,24 @@ impl FirstSeen {
         self.slots.clear();
         self.slots.resize(capacity, EMPTY);
         self.first.clear();
-        self.first.reserve(hashes.len());
+        self.first.resize(hashes.len(), 0);
         self.counts.clear();
         self.counts.resize(hashes.len(), 0);
-        for (item, &hash) in hashes.iter().enumerate() {
+        let slots = &mut self.slots[..capacity];
+        for ((item, &hash), of_item) in hashes.iter().enumerate().zip(&mut self.first) {
             let mut slot = (mix(hash) >> shift) as usize;
+            // An empty slot takes the item, which equals itself: whether a hash is new, which no
+            // processor foresees, is then no branch.
             let first = loop {
-                match self.slots[slot] {
-                    EMPTY => {
-                        self.slots[slot] = item as u32;
-                        break item as u32;
-                    }
-                    other if hashes[other as usize] == hash => break other,
-                    _ => slot = (slot + 1) & (capacity - 1),
+                let there = slots[slot];
+                let first = if there == EMPTY { item as u32 } else { there };
+                if hashes[first as usize] == hash {
+                    slots[slot] = first;
+                    break first;
                 }
+                slot = (slot + 1) & (capacity - 1);
             };
-            self.first.push(first);
+            *of_item = first;
             self.counts[first as usize] += 1;
         }
     }
@@ -80,35 +82,31 @@ pub const WORD: u64 = 1;
 #[derive(Default)]
 pub struct Ngrams {
     seen: FirstSeen,
-    prefix: Vec<u64>,
-    positions: Vec<u32>,
-    hashes: Vec<u64>,
-    repeated: Vec<(u32, u32)>, // position of a repeated n-gram, and its first occurrence's index
+    positions: Vec<u32>, // of n-grams that may repeat
+    hashes: Vec<u64>,    // theirs
+    repeated: Vec<Repeated>,
+}
+
+/// A repeated n-gram.
+#[derive(Clone, Copy, Default)]
+struct Repeated {
+    position: u32,
+    first: u32, // its first occurrence's index
+    hash: u64,
 }
 
 impl Ngrams {
     /// Count the n-grams of the tokens with these hashes and lengths in characters.
     pub fn count(&mut self, words: &[u64], chars: &[u32]) -> Repetition {
         let mut out = Repetition::default();
-        self.prefix.clear();
-        self.prefix.reserve(words.len() + 1);
-        self.prefix.push(0);
-        let mut sum = 0u64;
-        for &word in words {
-            sum = sum.wrapping_mul(MULTIPLIER).wrapping_add(word);
-            self.prefix.push(sum);
-        }
-        let mut power = MULTIPLIER;
         self.words(words, &mut out);
         for n in 2..=10usize {
             if words.len() < n {
                 break;
             }
-            power = power.wrapping_mul(MULTIPLIER);
             if n > 2 {
-                self.candidates();
+                self.candidates(&words[n - 1..]);
             }
-            self.hash(n, power);
             self.seen.find(&self.hashes);
             let (best, count) = self.tally();
             if n <= 4 {
@@ -127,66 +125,85 @@ impl Ngrams {
         let first = &self.seen.first;
         let counts = &self.seen.counts;
         let logs = weighted_logs();
+        // Lists are filled without a branch on what goes in: always written to, now and then grown.
+        self.positions.clear();
+        self.positions.resize(words.len() + 1, 0);
+        let mut several = 0;
         for (&count, &word) in counts.iter().zip(words) {
-            if count > 0 && word & WORD != 0 {
-                out.words += u64::from(count);
-                out.distinct += 1;
-                out.weighted_logs += match logs.get(count as usize) {
-                    Some(log) => *log,
-                    None => weighted_log(count),
-                };
-            }
+            let is_word = word & WORD != 0;
+            out.words += if is_word { u64::from(count) } else { 0 };
+            out.distinct += u64::from(is_word && count > 0);
+            self.positions[several] = count;
+            several += usize::from(is_word && count > 1);
         }
-        self.positions.clear();
-        let mut before = false;
-        for (item, &first) in first.iter().enumerate() {
-            let repeated = counts[first as usize] > 1;
-            if before && repeated {
-                self.positions.push(item as u32 - 1);
-            }
-            before = repeated;
+        for &count in &self.positions[..several] {
+            out.weighted_logs += match logs.get(count as usize) {
+                Some(log) => *log,
+                None => weighted_log(count),
+            };
         }
-    }
-
-    /// Positions at which an n-gram may repeat: those of two neighbouring repeated (n-1)-grams.
-    fn candidates(&mut self) {
-        self.positions.clear();
-        let pairs = self.repeated.windows(2);
-        self.positions.extend(
-            pairs
-                .filter(|pair| pair[0].0 + 1 == pair[1].0)
-                .map(|pair| pair[0].0),
-        );
-    }
-
-    fn hash(&mut self, n: usize, power: u64) {
         self.hashes.clear();
-        let prefix = &self.prefix;
-        self.hashes.extend(self.positions.iter().map(|&at| {
-            let at = at as usize;
-            prefix[at + n].wrapping_sub(prefix[at].wrapping_mul(power))
-        }));
+        self.hashes.resize(words.len() + 1, 0);
+        let (mut before, mut before_hash, mut pairs) = (false, 0, 0);
+        for (item, (&first, &word)) in first.iter().zip(words).enumerate() {
+            let repeated = counts[first as usize] > 1;
+            self.positions[pairs] = (item as u32).wrapping_sub(1);
+            self.hashes[pairs] = longer(before_hash, word);
+            pairs += usize::from(before && repeated);
+            (before, before_hash) = (repeated, word);
+        }
+        self.positions.truncate(pairs);
+        self.hashes.truncate(pairs);
+    }
+
+    /// Positions at which an n-gram may repeat, those of two neighbouring repeated (n-1)-grams, and the
+    /// hashes of these n-grams; `last` are the words from the n-th on.
+    fn candidates(&mut self, last: &[u64]) {
+        self.positions.clear();
+        self.positions.resize(self.repeated.len(), 0);
+        self.hashes.clear();
+        self.hashes.resize(self.repeated.len(), 0);
+        let mut length = 0;
+        for pair in self.repeated.windows(2) {
+            let Repeated { position, hash, .. } = pair[0];
+            self.positions[length] = position;
+            // The last n-gram of a text has no next word, and no pair either.
+            self.hashes[length] = longer(hash, last[position as usize]);
+            length += usize::from(position + 1 == pair[1].position);
+        }
+        self.positions.truncate(length);
+        self.hashes.truncate(length);
     }
 
     /// Count the candidates and list the repeated ones; position and count of the top n-gram.
     fn tally(&mut self) -> (usize, u32) {
         self.repeated.clear();
-        let mut top = (0, 1);
-        for (item, &first) in self.seen.first.iter().enumerate() {
+        self.repeated
+            .resize(self.positions.len() + 1, Repeated::default());
+        let (mut top, mut length) = ((0, 1), 0);
+        let items = self.seen.first.iter().zip(&self.positions);
+        for ((&first, &position), &hash) in items.zip(&self.hashes) {
             let count = self.seen.counts[first as usize];
-            if count > 1 {
-                self.repeated.push((self.positions[item], first));
-                if count > top.1 {
-                    top = (self.positions[item] as usize, count);
-                }
+            self.repeated[length] = Repeated {
+                position,
+                first,
+                hash,
+            };
+            length += usize::from(count > 1);
+            if count > top.1 {
+                top = (position as usize, count);
             }
         }
+        self.repeated.truncate(length);
         top
     }
 
     fn greedy(&mut self, n: usize, chars: &[u32]) -> u64 {
         let (mut sum, mut resume) = (0, 0);
-        for &(position, first) in &self.repeated {
+        for &Repeated {
+            position, first, ..
+        } in &self.repeated
+        {
             let position = position as usize;
             if position < resume {
                 continue;
@@ -204,6 +221,12 @@ impl Ngrams {
         }
         sum
     }
+}
+
+/// The hash of an n-gram from that of the n-gram without its last word.
+#[inline]
+fn longer(hash: u64, word: u64) -> u64 {
+    hash.wrapping_mul(MULTIPLIER).wrapping_add(word)
 }
 
 fn weighted_log(count: u32) -> f64 {

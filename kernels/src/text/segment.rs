@@ -29,6 +29,9 @@ pub trait Sink {
 const LETTERS: u8 = 1;
 const BLANK: u8 = 2;
 const TRAILING: u8 = 4; // punctuation that comes off the end of letters without further ado
+const DIGIT: u8 = 8;
+const OPENING: u8 = 16; // punctuation that comes off before a letter or digit, if this is no face
+const PREFIX: u8 = 32; // a mark that comes off the front of any chunk: no face begins with it
 
 const ASCII: [u8; 256] = {
     let mut table = [0; 256];
@@ -41,6 +44,16 @@ const ASCII: [u8; 256] = {
             table[b] = BLANK;
         } else if matches!(byte, b',' | b'.' | b';' | b':' | b'!' | b'?' | b')' | b'"') {
             table[b] = TRAILING;
+        } else if byte.is_ascii_digit() {
+            table[b] = DIGIT;
+        }
+        if matches!(byte, b'(' | b'[') {
+            table[b] |= OPENING;
+        }
+        if matches!(byte, b',' | b'!' | b'?' | b'{' | b'}' | b'_' | b'#' | b'*' | b'&')
+            || matches!(byte, b'"' | b'`' | b'$' | b'%')
+        {
+            table[b] |= PREFIX;
         }
         b += 1;
     }
@@ -68,9 +81,7 @@ pub fn segment(text: &str, suffixes: &mut Vec<(usize, usize)>, sink: &mut impl S
             continue;
         }
         let start = at;
-        while at < bytes.len() && ASCII[bytes[at] as usize] & LETTERS != 0 {
-            at += 1;
-        }
+        at = letters_end(bytes, at);
         let kind = |at: usize| bytes.get(at).map_or(BLANK, |&b| ASCII[b as usize]);
         if at > start && kind(at) & BLANK != 0 {
             chunks.letters(start, at);
@@ -84,10 +95,40 @@ pub fn segment(text: &str, suffixes: &mut Vec<(usize, usize)>, sink: &mut impl S
                 chunks.sink.token(at, at + 1, false);
             }
             at += 1;
+        } else if at == start
+            && (kind(at) & PREFIX != 0
+                || bytes[at] < 0x80 && kind(at + 1) & BLANK != 0
+                || kind(at) & OPENING != 0
+                    && kind(at + 1) & (LETTERS | DIGIT) != 0
+                    && !face(&bytes[at..bytes.len().min(at + 3)]))
+        {
+            chunks.sink.token(at, at + 1, false); // the rest goes as if it began the chunk
+            at += 1;
         } else {
             at = chunks.chunk(start, at);
         }
     }
+}
+
+/// Where the ASCII letters from `at` on end, eight bytes at a time.
+#[inline]
+fn letters_end(bytes: &[u8], mut at: usize) -> usize {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let eight = u64::from_le_bytes(*chunk);
+        let small = (eight | 0x20 * EACH) & 0x7F * EACH;
+        // The high bit of each byte: from a on, behind z, beyond ASCII. No sum leaves its byte.
+        let (from_a, behind_z) = (small + 0x1F * EACH, small + 0x05 * EACH);
+        let others = !(from_a & !behind_z & !eight) & 0x80 * EACH;
+        if others != 0 {
+            return at + others.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    while at < bytes.len() && ASCII[bytes[at] as usize] & LETTERS != 0 {
+        at += 1;
+    }
+    at
 }
 
 /// Whether a dot after ASCII letters is a token of its own: not after a lone capital.
@@ -107,11 +148,13 @@ impl<S: Sink> Chunks<'_, S> {
     /// A word of ASCII letters, in two where two are written as one.
     #[inline]
     fn letters(&mut self, start: usize, end: usize) {
-        let cut = start + run_on(&self.bytes[start..end]);
-        if cut > start {
-            self.sink.token(start, cut, true);
+        let mut start = start;
+        let cut = run_on(&self.bytes[start..end]);
+        if cut > 0 {
+            self.sink.token(start, start + cut, true);
+            start += cut;
         }
-        self.sink.token(cut, end, true);
+        self.sink.token(start, end, true);
     }
 
     /// Whether `start..end` is one token although its marks would come off.
@@ -151,8 +194,64 @@ impl<S: Sink> Chunks<'_, S> {
         }
     }
 
+    /// A word of letters beyond ASCII too, or an ASCII word that ends in a digit, with at most one
+    /// mark behind it, up to a blank: the end of it, and whether it was handed on. What comes before the
+    /// end has nothing to split at.
+    fn simple(&mut self, start: usize, mut at: usize) -> (usize, bool) {
+        let kind = |bytes: &[u8], at: usize| bytes.get(at).map_or(BLANK, |&b| ASCII[b as usize]);
+        let lettered = if kind(self.bytes, at) & DIGIT != 0 {
+            while kind(self.bytes, at) & (LETTERS | DIGIT) != 0 {
+                at += 1;
+            }
+            if !self.bytes[at - 1].is_ascii_digit() {
+                return (at, false); // a unit of measure, perhaps
+            }
+            false
+        } else {
+            let from = at;
+            loop {
+                at = letters_end(self.bytes, at);
+                if self.bytes.get(at).is_none_or(|&b| b < 0x80) {
+                    break;
+                }
+                let (c, class) = self.peek(at);
+                if class & (ALPHA | MARK) == 0 || class & (SINGLE | SYLLABLE) != 0 {
+                    return (at, false);
+                }
+                at += c.len_utf8();
+            }
+            if at == from {
+                return (at, false);
+            }
+            true
+        };
+        if kind(self.bytes, at) & BLANK != 0 {
+            self.sink.token(start, at, false);
+            return (at, true);
+        }
+        if kind(self.bytes, at) & TRAILING == 0 || kind(self.bytes, at + 1) & BLANK == 0 {
+            return (at, false);
+        }
+        let whole = match self.bytes[at] {
+            b'.' => lettered && self.suffix(start, at + 1) == 0,
+            b')' if !lettered => face(&self.bytes[start..at + 1]),
+            _ => false,
+        };
+        if whole {
+            self.sink.token(start, at + 1, false);
+        } else {
+            self.sink.token(start, at, false);
+            self.sink.token(at, at + 1, false);
+        }
+        (at + 1, true)
+    }
+
     /// Everything up to the next white space, known to be letters before `at`; returns its end.
-    fn chunk(&mut self, start: usize, mut at: usize) -> usize {
+    fn chunk(&mut self, start: usize, at: usize) -> usize {
+        let (mut at, done) = self.simple(start, at);
+        if done {
+            return at;
+        }
         let mut open = start; // start of the part not yet handed on
         while at < self.bytes.len() {
             let byte = self.bytes[at];
@@ -200,6 +299,14 @@ impl<S: Sink> Chunks<'_, S> {
 
     /// Take punctuation off both ends of `start..end`, then split what is left.
     fn affixes(&mut self, mut start: usize, mut end: usize) {
+        if let [first, .., last] = &self.bytes[start..end]
+            && first.is_ascii_alphanumeric()
+            && last.is_ascii_alphanumeric()
+            && !self.special(start, end)
+            && self.suffix(start, end) == 0
+        {
+            return self.infixes(start, end);
+        }
         while start < end && !self.special(start, end) {
             let (c, class) = self.peek(start);
             let dots = self.dots(start, end);
@@ -338,6 +445,14 @@ impl<S: Sink> Chunks<'_, S> {
         let (mut open, mut at) = (start, start);
         let (mut before, mut before_class) = (' ', SPACE);
         while at < end {
+            let from = at;
+            while at < end && self.bytes[at].is_ascii_alphanumeric() {
+                at += 1;
+            }
+            if at > from {
+                (before, before_class) = self.last(from, at);
+                continue;
+            }
             let (c, class) = self.peek(at);
             let next = at + c.len_utf8();
             if class & (ALPHA | MARK | NUMERIC) == 0 {

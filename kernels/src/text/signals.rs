@@ -123,9 +123,12 @@ struct Tally<'a> {
     breaks: &'a mut Vec<usize>,
     /// Where each sentence begins: with the first word behind a terminal mark, as spaCy's rule has it.
     sentences: &'a mut Vec<usize>,
+    /// Whether a word would begin a sentence; the first token begins one, word or not.
     ended: bool,
-    words: u64,
     word_chars: u64,
+    /// Tokens of ASCII letters; of the others, the words and what has a letter.
+    letters: u64,
+    words: u64,
     alphabetic: u64,
     stop_words: u8,
     stop_word_occurrences: u64,
@@ -134,36 +137,11 @@ struct Tally<'a> {
 impl Sink for Tally<'_> {
     #[inline]
     fn token(&mut self, start: usize, end: usize, letters: bool) {
-        let bytes = &self.text.as_bytes()[start..end];
-        let was_ended = std::mem::take(&mut self.ended);
-        let (chars, alphabetic, word);
         if letters {
-            (chars, alphabetic, word) = (bytes.len() as u32, true, true);
-            if bytes.len() <= 4 {
-                self.stop_words |= stop_word(bytes);
-                self.stop_word_occurrences += u64::from(is_stop_word(bytes));
-            }
+            self.letters(start, end);
         } else {
-            let part = &self.text[start..end];
-            chars = if self.ascii {
-                part.len()
-            } else {
-                part.chars().count()
-            } as u32;
-            let mut classes = part.chars().map(|c| self.classes.of(c));
-            alphabetic = classes.clone().any(|class| class & ALPHA != 0);
-            word = alphabetic || classes.any(|class| class & PUNCTUATION == 0);
-            self.ended = !word && (was_ended || single_terminal(part));
+            self.other(start, end);
         }
-        if self.sentences.is_empty() || (was_ended && word) {
-            self.sentences.push(start);
-        }
-        self.hashes
-            .push((self.hash(start, end) & !WORD) | u64::from(word));
-        self.chars.push(chars);
-        self.alphabetic += u64::from(alphabetic);
-        self.words += u64::from(word);
-        self.word_chars += if word { u64::from(chars) } else { 0 };
     }
 
     #[inline]
@@ -173,58 +151,160 @@ impl Sink for Tally<'_> {
 }
 
 impl Tally<'_> {
-    /// A hash of the token: two multiplications for up to 8 bytes, XXH3 for more.
-    #[inline]
-    fn hash(&self, start: usize, end: usize) -> u64 {
-        let bytes = self.text.as_bytes();
-        let length = end - start;
-        if length > 8 {
-            return xxh3_64(&bytes[start..end]);
+    /// A token of ASCII letters.
+    #[inline(never)] // a lean function of its own, called for most tokens
+    fn letters(&mut self, start: usize, end: usize) {
+        let bytes = &self.text.as_bytes()[start..end];
+        let (low, high) = packed(self.text.as_bytes(), start, end);
+        let (exact, any_case) = stop_word(low);
+        self.stop_words |= exact;
+        self.stop_word_occurrences += u64::from(any_case);
+        if self.ended {
+            self.ended = false;
+            self.sentences.push(start);
         }
-        let word = match bytes[start..].first_chunk::<8>() {
-            Some(eight) => u64::from_le_bytes(*eight) & (u64::MAX >> (64 - 8 * length.max(1))),
-            None => bytes[start..end]
-                .iter()
-                .rev()
-                .fold(0, |word, &b| (word << 8) | u64::from(b)),
-        };
-        let product = u128::from(word ^ 0x9E37_79B9_7F4A_7C15)
-            * u128::from(0xD6E8_FEB8_6659_FD93 ^ length as u64);
-        let folded = (product >> 64) as u64 ^ product as u64;
-        folded.wrapping_mul(0xA076_1D64_78BD_642F) ^ (folded >> 32)
+        self.hashes.push(hash(bytes, low, high) | WORD);
+        self.chars.push(bytes.len() as u32);
+        self.letters += 1;
+        self.word_chars += bytes.len() as u64;
+    }
+
+    /// Any other token.
+    #[inline(never)]
+    fn other(&mut self, start: usize, end: usize) {
+        let part = &self.text[start..end];
+        let (low, high) = packed(self.text.as_bytes(), start, end);
+        let first = self.sentences.is_empty();
+        let was_ended = std::mem::take(&mut self.ended) && !first;
+        let chars = match part.len() {
+            1 => 1,
+            length if self.ascii => length,
+            length @ ..=16 => length - continuations(low) - continuations(high),
+            _ => part.chars().count(),
+        } as u32;
+        let class = part.chars().next().map_or(0, |c| self.classes.of(c));
+        let (alphabetic, word);
+        if class & ALPHA != 0 {
+            (alphabetic, word) = (true, true);
+        } else if chars == 1 {
+            (alphabetic, word) = (false, class & PUNCTUATION == 0);
+            self.ended = !word && (was_ended || single_terminal(part));
+        } else {
+            let mut classes = part.chars().map(|c| self.classes.of(c));
+            alphabetic = classes.clone().any(|class| class & ALPHA != 0);
+            word = alphabetic || classes.any(|class| class & PUNCTUATION == 0);
+            self.ended = !word && was_ended;
+        }
+        if first || (was_ended && word) {
+            self.sentences.push(start);
+        }
+        let hash = hash(part.as_bytes(), low, high);
+        self.hashes.push((hash & !WORD) | u64::from(word));
+        self.chars.push(chars);
+        self.alphabetic += u64::from(alphabetic);
+        self.words += u64::from(word);
+        self.word_chars += if word { u64::from(chars) } else { 0 };
     }
 }
 
-/// The bit of one of Gopher's eight stop words (Rae et al. 2021, appendix A.1.1), else 0.
+/// The first 16 bytes of a token as two numbers, zeros behind its end.
 #[inline]
-fn stop_word(word: &[u8]) -> u8 {
-    match word {
-        b"the" => 1,
-        b"be" => 2,
-        b"to" => 4,
-        b"of" => 8,
-        b"and" => 16,
-        b"that" => 32,
-        b"have" => 64,
-        b"with" => 128,
-        _ => 0,
-    }
+fn packed(bytes: &[u8], start: usize, end: usize) -> (u64, u64) {
+    let length = end - start;
+    let (first, second) = match bytes[start..].first_chunk::<16>() {
+        Some(chunk) => {
+            let all = u128::from_le_bytes(*chunk);
+            (all as u64, (all >> 64) as u64)
+        }
+        None => {
+            let mut chunk = [0; 16];
+            let part = &bytes[start..end];
+            chunk[..part.len()].copy_from_slice(part);
+            let all = u128::from_le_bytes(chunk);
+            (all as u64, (all >> 64) as u64)
+        }
+    };
+    let length = length.min(16);
+    (first & LOW[length], second & HIGH[length])
 }
 
-/// Whether a word of up to four letters is one of the eight, in any case.
+/// How many of eight bytes continue a character of UTF-8.
 #[inline]
-fn is_stop_word(word: &[u8]) -> bool {
-    let mut small = [0; 4];
-    for (to, from) in small.iter_mut().zip(word) {
-        *to = from | 0x20;
+fn continuations(eight: u64) -> usize {
+    (eight & !(eight << 1) & 0x8080_8080_8080_8080).count_ones() as usize
+}
+
+/// What `packed` keeps of the first eight bytes and of the second, by a token's length. Two tables: with
+/// one of pairs the compiler takes vectors, and moves between these and numbers cost more than they save.
+const LOW: [u64; 17] = masks(0);
+const HIGH: [u64; 17] = masks(64);
+
+const fn masks(shift: u32) -> [u64; 17] {
+    let mut masks = [0; 17];
+    let mut length = 1;
+    while length <= 16 {
+        masks[length] = ((u128::MAX >> (128 - 8 * length)) >> shift) as u64;
+        length += 1;
     }
-    stop_word(&small[..word.len().min(4)]) != 0
+    masks
+}
+
+/// A hash of a token, packed too: two multiplications for up to 16 bytes, XXH3 for more.
+#[inline]
+fn hash(token: &[u8], low: u64, high: u64) -> u64 {
+    if token.len() > 16 {
+        return xxh3_64(token);
+    }
+    let salt = (token.len() as u64).wrapping_mul(0x8EBC_6AF0_9C88_C6E3);
+    let product = u128::from(low ^ 0x9E37_79B9_7F4A_7C15)
+        * u128::from(high ^ 0xD6E8_FEB8_6659_FD93 ^ salt);
+    let folded = (product >> 64) as u64 ^ product as u64;
+    folded.wrapping_mul(0xA076_1D64_78BD_642F) ^ (folded >> 32)
+}
+
+/// Gopher's eight stop words (Rae et al. 2021, appendix A.1.1), packed, each where `SPREAD` puts it.
+const STOP_WORDS: [u64; 8] = [
+    pack(b"the"),
+    pack(b"and"),
+    pack(b"with"),
+    pack(b"be"),
+    pack(b"of"),
+    pack(b"have"),
+    pack(b"that"),
+    pack(b"to"),
+];
+const SPREAD: u64 = 0x3099_FDF5_AB99_254B; // a random number that puts them in eight places
+const SMALL: u64 = 0x2020_2020_2020_2020;
+
+const fn pack(word: &[u8]) -> u64 {
+    let (mut packed, mut at) = (0, 0);
+    while at < word.len() {
+        packed |= (word[at] as u64) << (8 * at);
+        at += 1;
+    }
+    packed
+}
+
+/// The bit of the stop word that a packed word of ASCII letters is, else 0; whether it is one in any
+/// case. Without branches: the lengths of words are not foreseen.
+#[inline]
+fn stop_word(word: u64) -> (u8, bool) {
+    let small = word | SMALL;
+    let place = (small.wrapping_mul(SPREAD) >> 61) as usize;
+    let stop = STOP_WORDS[place];
+    (u8::from(word == stop) << place, small == stop | SMALL)
 }
 
 /// Whether a token is one character that ends sentences.
 fn single_terminal(token: &str) -> bool {
     let mut chars = token.chars();
     chars.next().is_some_and(sentence_terminal) && chars.next().is_none()
+}
+
+fn xml_header(text: &str) -> bool {
+    let end = text.char_indices().nth(XML_HEADER_WITHIN);
+    let head = &text[..end.map_or(text.len(), |(at, _)| at)];
+    head.contains('<') && head.contains("<?xml version=")
 }
 
 /// Compute the signals of a text of fewer than 2^32 bytes.
@@ -256,16 +336,18 @@ pub fn compute(text: &str, scratch: &mut Scratch) -> Measured {
             chars,
             breaks: &mut *breaks,
             sentences: &mut *sentences,
-            ended: false,
-            words: 0,
+            ended: true,
             word_chars: 0,
+            letters: 0,
+            words: 0,
             alphabetic: 0,
             stop_words: 0,
             stop_word_occurrences: 0,
         };
         segment(text, suffixes, &mut tally);
-        (words, word_chars) = (tally.words, tally.word_chars);
-        (alphabetic, stop_words) = (tally.alphabetic, tally.stop_words);
+        (words, word_chars) = (tally.letters + tally.words, tally.word_chars);
+        alphabetic = tally.letters + tally.alphabetic;
+        stop_words = tally.stop_words;
         stop_word_occurrences = tally.stop_word_occurrences;
     }
     let tokens = hashes.len() as u64;
@@ -332,11 +414,7 @@ pub fn compute(text: &str, scratch: &mut Scratch) -> Measured {
         replacement_char_ratio: of_chars(counts.replacements),
         encoded_ratio: of_chars(encoded.total),
         longest_encoded_run: encoded.longest as i64,
-        xml_header: text
-            .chars()
-            .take(XML_HEADER_WITHIN)
-            .collect::<String>()
-            .contains("<?xml version="),
+        xml_header: xml_header(text),
         formula_count: formulae.count as i64,
         formula_ratio: of_chars(formulae.chars),
         maths_symbol_ratio: of_chars(counts.maths),
