@@ -1,7 +1,8 @@
 //! The words between white space, with what is in them, in one pass over the bytes.
 //!
-//! A look-up and an or per byte (1.4 ns), so that whoever takes the words looks into a word only
-//! where there is something for it. White space is what Python's `str.isspace` accepts.
+//! A look-up per byte and some steps per word (1.1 ns per byte of web pages), so that whoever takes the
+//! words looks into a word only where there is something for it. White space is what Python's
+//! `str.isspace` accepts.
 
 use super::classes::{Classes, SPACE};
 
