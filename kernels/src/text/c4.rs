@@ -249,6 +249,9 @@ impl<'a> C4<'a> {
 
     /// Cut white space, together with such right before it.
     fn blank(&mut self, which: usize, start: usize, end: usize) {
+        if !self.variants[which].wanted {
+            return;
+        }
         let rule = NAMES[which][WHITE_SPACE];
         match self.buffers.cuts[which].last_mut() {
             Some(last) if last.end == start && last.rule == rule && !last.newline => last.end = end,

@@ -283,3 +283,17 @@ impl LineScratch {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn length_counts_characters(part in "[a潮é𝒙]{0,80}", copies in 1usize..60) {
+            let part = part.repeat(copies);
+            prop_assert_eq!(length(&part, false) as usize, part.chars().count());
+        }
+    }
+}
