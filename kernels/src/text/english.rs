@@ -369,4 +369,23 @@ mod tests {
             assert_eq!(&word[..run_on(word.as_bytes())], head, "{word}");
         }
     }
+
+    #[test]
+    fn no_word_that_would_be_cut_is_turned_away_by_its_letters() {
+        let heads = "i you he she it we they who what when where why how there that this these those \
+            could might must should would not ca do does did had may need ought sha wo ai are is was \
+            were have has dare can gon got";
+        for head in heads.split_whitespace() {
+            for tail in ["ll", "d", "ve", "re", "s", "nt", "not", "na", "ta", "m"] {
+                let word = format!("{head}{tail}");
+                if word.len() <= 8 {
+                    assert_eq!(
+                        run_on(word.as_bytes()),
+                        cut_run_on(word.as_bytes()),
+                        "{word}"
+                    );
+                }
+            }
+        }
+    }
 }

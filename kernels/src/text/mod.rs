@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::arrow::{large_strings, strings, to_python};
 
 mod address;
+mod ascii;
 mod c4;
 mod characters;
 mod chunks;

@@ -256,8 +256,8 @@ fn hash(token: &[u8], low: u64, high: u64) -> u64 {
         return xxh3_64(token);
     }
     let salt = (token.len() as u64).wrapping_mul(0x8EBC_6AF0_9C88_C6E3);
-    let product = u128::from(low ^ 0x9E37_79B9_7F4A_7C15)
-        * u128::from(high ^ 0xD6E8_FEB8_6659_FD93 ^ salt);
+    let product =
+        u128::from(low ^ 0x9E37_79B9_7F4A_7C15) * u128::from(high ^ 0xD6E8_FEB8_6659_FD93 ^ salt);
     let folded = (product >> 64) as u64 ^ product as u64;
     folded.wrapping_mul(0xA076_1D64_78BD_642F) ^ (folded >> 32)
 }
@@ -427,5 +427,38 @@ pub fn compute(text: &str, scratch: &mut Scratch) -> Measured {
         words: repetition.words,
         distinct_words: repetition.distinct,
         weighted_logs: repetition.weighted_logs,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stop_words_are_found_where_they_are_spread_to() {
+        let mut found = 0;
+        for word in ["the", "be", "to", "of", "and", "that", "have", "with"] {
+            let (exact, any_case) = stop_word(pack(word.as_bytes()));
+            assert!(any_case && exact.is_power_of_two(), "{word}");
+            found |= exact;
+            let capitals = word.to_ascii_uppercase();
+            assert_eq!(stop_word(pack(capitals.as_bytes())), (0, true));
+        }
+        assert_eq!(found, u8::MAX);
+        for word in ["a", "thee", "them", "bet", "withhold"] {
+            assert_eq!(stop_word(pack(word.as_bytes())), (0, false), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_packed_and_counted_alike_wherever_it_stands() {
+        let text = "é0123456789abcé漢";
+        for end in (1..=16).filter(|end| text.is_char_boundary(*end)) {
+            let alone = packed(&text.as_bytes()[..end], 0, end);
+            let followed = format!("{text}{text}");
+            assert_eq!(packed(followed.as_bytes(), 0, end), alone);
+            let chars = end - continuations(alone.0) - continuations(alone.1);
+            assert_eq!(chars, text[..end].chars().count());
+        }
     }
 }
