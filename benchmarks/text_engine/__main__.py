@@ -11,7 +11,7 @@ share of it says how far the signals are from it. In `filters`, ours computes al
 rule sets and finds C4's line edits; the peer runs its four filters until the first that drops
 (`filters_all`: all of them, which is what ours answers). In `languages`, ours cleans the words and tells the
 languages of the paragraphs too. In `privacy`, the peer knows e-mails and IPs, ours eight kinds. Of other
-languages than English the peer keeps less, since it asks all for English stop words; `parity` compares decisions.
+languages than English the peer keeps less: it asks all for English stop words (`parity` compares decisions).
 """
 
 from __future__ import annotations
