@@ -262,6 +262,8 @@ def _payments() -> list[Case]:
             Case("card", text)
             for text in (
                 f"card {grouped(wrong)}",
+                f"542E 542F {grouped(visa)}\n5434 5435",  # a table of code points
+                f"0000e50 2020 {grouped(visa)} 2f2f 6220",  # a hex dump
                 f"Visa {wrong}",
                 "card 4111 1111 1111 1111",
                 f"id {visa}",

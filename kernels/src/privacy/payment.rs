@@ -89,7 +89,8 @@ impl Cards {
         let less = start >= 2
             && before(bytes, start) == number.groups[1].separator
             && bytes[start - 2].is_ascii_digit();
-        (!more && !less).then_some(card(start, end))
+        let listed = hex_group(&bytes[..start], true) || hex_group(&bytes[end..], false);
+        (!more && !less && !listed).then_some(card(start, end))
     }
 
     fn issued(&self, digits: &[u8]) -> bool {
@@ -99,6 +100,30 @@ impl Cards {
             }) && issuer.lengths.contains(&digits.len())
         })
     }
+}
+
+/// Whether the next word, on this side and behind one blank or line end, is a hexadecimal number of four digits
+/// and more: then the groups are of a hex dump or a table of code points.
+fn hex_group(side: &[u8], backwards: bool) -> bool {
+    let byte = |at: usize| {
+        let place = if backwards {
+            side.len().checked_sub(at + 1)?
+        } else {
+            at
+        };
+        side.get(place).copied()
+    };
+    if !matches!(byte(0), Some(b' ' | b'\n')) {
+        return false;
+    }
+    let word = (1..10).map_while(|at| byte(at).filter(u8::is_ascii_alphanumeric));
+    let (mut length, mut digits, mut hex) = (0, 0, true);
+    for letter in word {
+        length += 1;
+        digits += usize::from(letter.is_ascii_digit());
+        hex &= letter.is_ascii_hexdigit();
+    }
+    length >= 4 && digits > 0 && hex
 }
 
 fn card(start: usize, end: usize) -> Span {
