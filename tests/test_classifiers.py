@@ -24,7 +24,7 @@ from run_fixture import invoke
 from curate.classifiers import ClassifierError, metrics
 from curate.classifiers.presets import PRESETS, prepare
 from curate.classifiers.samples import Sample, Sampler
-from curate.classifiers.training import train
+from curate.classifiers.training import library, train
 from mixtures.classifiers import Training
 
 SETTINGS = Training(dim=8, buckets=500, min_count=1, epochs=10, learning_rate=0.5, held_out=0.25)
@@ -370,3 +370,9 @@ def test_a_model_is_read_as_its_card_says_or_not_at_all(files: tuple[Path, Path]
     card.unlink()
     assert "not a usable fastText model" in run("eval", model, good, "--preprocess", "dclm").stderr
     assert "cannot read the model" in run("eval", tmp_path / "none.bin", good).stderr
+
+
+def test_another_packages_module_in_place_of_the_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("fasttext.train_supervised")
+    with pytest.raises(ClassifierError, match="pip install --force-reinstall --no-deps fasttext-community=="):
+        library()

@@ -292,3 +292,9 @@ def test_time_is_linear_on_hostile_text(name: str) -> None:
     curate_kernels.minhash_bands(column, bands=2, rows=2)
     assert time.process_time() - start < 10
     assert row["chars"] == len(HOSTILE[name])
+
+
+def test_a_line_is_short_by_all_its_characters_white_space_included() -> None:
+    # FineWeb, section 3.6: the length of a line is that of the line, not of what stripping leaves.
+    assert signals(" " * 29 + "a\n" + " " * 30 + "b\n" + "c" * 31)["short_line_ratio"] == 1 / 3
+    assert signals(" " * 29 + "é\n" + " " * 30 + "é\n" + "é" * 31)["short_line_ratio"] == 1 / 3

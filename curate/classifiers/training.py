@@ -34,6 +34,22 @@ def library_version() -> str:
     return version(LIBRARY)
 
 
+def library() -> Any:
+    """The training library.
+
+    Raises ClassifierError where another package's module of that name lies in its place.
+    """
+    import fasttext
+
+    if not hasattr(fasttext, "train_supervised"):
+        raise ClassifierError(
+            f"the module fasttext cannot train: another package (fasttext-predict, most likely) has put its own "
+            f"over that of {LIBRARY}; mend it with: "
+            f"pip install --force-reinstall --no-deps {LIBRARY}=={library_version()}"
+        )
+    return fasttext
+
+
 def train(
     sample: Sample,
     settings: Training,
@@ -130,10 +146,8 @@ def _write(path: Path, lines: pa.Array) -> str:
 
 
 def _fit(path: Path, settings: Training, seed: int, name: str, into: Path) -> None:
-    import fasttext
-
     try:
-        model = fasttext.train_supervised(
+        model = library().train_supervised(
             str(path),
             dim=settings.dim,
             epoch=settings.epochs,

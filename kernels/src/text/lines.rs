@@ -194,8 +194,8 @@ fn add_item(
     // A character has up to four bytes.
     let short = SHORT_LINE as usize;
     out.short += u64::from(
-        stripped.len() <= short
-            || (!ascii && stripped.len() <= 4 * short && length(stripped, ascii) <= SHORT_LINE),
+        whole.len() <= short
+            || (!ascii && whole.len() <= 4 * short && length(whole, ascii) <= SHORT_LINE),
     );
     outside
 }
