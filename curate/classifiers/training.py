@@ -43,7 +43,7 @@ def library() -> Any:
 
     if not hasattr(fasttext, "train_supervised"):
         raise ClassifierError(
-            "the module fasttext cannot train: another package (fasttext-predict, most likely) has put its own "
+            "the module fasttext cannot train: another package (likely fasttext-predict) has put its own "
             f"over that of {LIBRARY}; mend it with: "
             f"pip install --force-reinstall --no-deps {LIBRARY}=={library_version()}"
         )
