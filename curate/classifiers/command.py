@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from rich.console import Console
@@ -12,11 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from curate.classifiers import ClassifierError
-from mixtures.classifiers import Training
+from mixtures.classifiers import Preset, Training
 
 console = Console()
 _DEFAULTS = Training()
 _DOCUMENTS = click.IntRange(10, 2_000_000)
+_PRESETS = click.Choice(get_args(Preset))
 
 
 @click.group()
@@ -46,7 +47,7 @@ def _inputs(command: Any) -> Any:
 @click.option("--label", default=None, help="The label whose probability is the score (default: positive).")
 @click.option(
     "--preprocess",
-    type=click.Choice(["dclm", "fasttext", "datatrove", "lowercase"]),
+    type=_PRESETS,
     default="dclm",
     show_default=True,
     help="What is done to a text first; stored in the card.",
@@ -132,7 +133,7 @@ def train(
 @click.option("--label", default=None, help="The label whose probability is the score (default: the card's).")
 @click.option(
     "--preprocess",
-    type=click.Choice(["dclm", "fasttext", "datatrove", "lowercase"]),
+    type=_PRESETS,
     default=None,
     help="Needed for a model without a card.",
 )

@@ -37,7 +37,7 @@ def edits_by_document(edits: pa.RecordBatch, documents: int) -> pa.ListArray:
     """The edits that a kernel found in a batch (sorted by `row`), as one list per document."""
     columns = [edits.column(field.name) for field in EDITS.value_type]
     values = pa.StructArray.from_arrays(columns, fields=list(EDITS.value_type))
-    return _lists(edits.column("row").to_numpy(), values, documents, EDITS)
+    return lists_by_document(edits.column("row").to_numpy(), values, documents, EDITS)
 
 
 def apply_found(texts: pa.Array, found: Sequence[pa.ListArray]) -> tuple[pa.Array, pa.ListArray]:
@@ -49,7 +49,9 @@ def apply_found(texts: pa.Array, found: Sequence[pa.ListArray]) -> tuple[pa.Arra
     """
     edits = _merged(found)
     if not len(edits):
-        return texts, _lists(np.zeros(0, np.int64), pa.array([], APPLIED.value_type), len(texts), APPLIED)
+        return texts, lists_by_document(
+            np.zeros(0, np.int64), pa.array([], APPLIED.value_type), len(texts), APPLIED
+        )
     texts, applied = curate_kernels.apply_edits(texts, edits)
     return texts, _counts(edits.filter(applied), len(texts))
 
@@ -106,10 +108,10 @@ def _counts(edits: pa.RecordBatch, documents: int) -> pa.ListArray:
         pa.array(total.astype(np.int64)),
     ]
     values = pa.StructArray.from_arrays(columns, fields=list(APPLIED.value_type))
-    return _lists(groups // len(names), values, documents, APPLIED)
+    return lists_by_document(groups // len(names), values, documents, APPLIED)
 
 
-def _lists(rows: Any, values: pa.Array, documents: int, kind: pa.ListType) -> pa.ListArray:
+def lists_by_document(rows: Any, values: pa.Array, documents: int, kind: pa.ListType) -> pa.ListArray:
     """One list per document, of values in the order of their rows."""
     lengths = np.bincount(rows, minlength=documents)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)

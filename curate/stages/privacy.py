@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.document import FOUND
+from curate.stages.edits import lists_by_document
 from curate.stages.privacy_rules import placeholders, scanner, stand_ins
 
 #: What `curate_kernels.apply_edits` takes.
@@ -92,7 +93,7 @@ def _counts(spans: pa.RecordBatch, rows: int) -> pa.ListArray:
         [pa.array(kinds, pa.string()).take(pa.array(kind)), pa.array(count.astype(np.int32))],
         fields=list(FOUND.value_type),
     )
-    return pa.ListArray.from_arrays(_offsets(row, rows), cells, type=FOUND)
+    return lists_by_document(row, cells, rows, FOUND)
 
 
 def _failed(spans: pa.RecordBatch, rows: int, dropping: list[str]) -> pa.ListArray:
@@ -100,7 +101,7 @@ def _failed(spans: pa.RecordBatch, rows: int, dropping: list[str]) -> pa.ListArr
     kinds = curate_kernels.privacy_kinds()
     row, kind, _ = _cells(spans, kinds)
     rules = pa.array([f"privacy.{kind}" for kind in kinds], pa.string())
-    return pa.ListArray.from_arrays(_offsets(row, rows), rules.take(pa.array(kind)))
+    return lists_by_document(row, rules.take(pa.array(kind)), rows, pa.list_(pa.string()))
 
 
 def _cells(spans: pa.RecordBatch, kinds: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -108,8 +109,3 @@ def _cells(spans: pa.RecordBatch, kinds: list[str]) -> tuple[np.ndarray, np.ndar
     kind = pc.index_in(spans["kind"].cast(pa.string()), pa.array(kinds, pa.string())).to_numpy()
     cells, count = np.unique(spans["row"].to_numpy().astype(np.int64) * len(kinds) + kind, return_counts=True)
     return cells // len(kinds), cells % len(kinds), count
-
-
-def _offsets(row: np.ndarray, rows: int) -> pa.Array:
-    per_row = np.bincount(row, minlength=rows)
-    return pa.array(np.concatenate([[0], np.cumsum(per_row)]).astype(np.int32))
