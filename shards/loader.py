@@ -278,6 +278,12 @@ class Loader:
         self._in_process()
         return self._memory
 
+    @property
+    def fetched_bytes(self) -> int:
+        """Bytes that this process has fetched from remote stores."""
+        self._in_process()
+        return sum(reader.fetched_bytes for reader in self._readers)
+
     # Order
 
     def _global_order(self, start: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
