@@ -241,7 +241,7 @@ class ShardFraming:
     def __init__(self, schema: pa.Schema, *, alignment: int) -> None: ...
     def start(self) -> bytes: ...
     def batch(self, batch: pa.RecordBatch) -> tuple[bytes, list[tuple[int, int]]]:
-        """The bytes ahead of the batch's body; then for each buffer, depth first, its size and the zeros after it.
+        """The bytes ahead of the body; then for each buffer, depth first, its size and the zeros after it.
 
         Raises ValueError for a batch that is not of the schema, is a slice, or holds nulls.
         """

@@ -234,13 +234,13 @@ def gather(pools, pieces, *, sequences=2, sequence_length=6, pad=-1):
     """`pieces` are (pool, pool_start, length, sequence, start)."""
     columns = [list(column) for column in zip(*pieces, strict=True)] or [[]] * 5
     arrays = [pa.array(c, t) for c, t in zip(columns, (I32, I64, I32, I32, I32), strict=True)]
-    return curate_kernels.gather_planes(
+    return curate_kernels.gather_sequences(
         [pa.array(pool, I32) for pool in pools],
         *arrays,
         sequences=sequences,
         sequence_length=sequence_length,
         pad=pad,
-    )
+    )[0]
 
 
 def test_planes_hold_pieces_at_their_place_and_pads_elsewhere():
@@ -255,7 +255,7 @@ def test_planes_of_a_sliced_pool_read_the_slice():
     pool = pa.array([1, 2, 3, 4], I32).slice(1)
     one = [pa.array([0], t) for t in (I32, I64)]
     rest = [pa.array([v], I32) for v in (3, 0, 0)]
-    planes = curate_kernels.gather_planes([pool], *one, *rest, sequences=1, sequence_length=3, pad=0)
+    planes = curate_kernels.gather_sequences([pool], *one, *rest, sequences=1, sequence_length=3, pad=0)[0]
     assert planes.to_pylist() == [[2, 3, 4]]
 
 
