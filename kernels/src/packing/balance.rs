@@ -3,8 +3,8 @@
 //! Best fit puts the longest documents together. Here, over as many sequences as best fit needs, long documents
 //! go first, longest first, each to the open sequence with the least sum of squares that has room (longest
 //! processing time first, Graham 1969); short ones, which hardly count, then even out the room that is left
-//! (worst fit), or fill it (best fit) if that cannot. The packing with the least largest sum is taken,
-//! best fit's own among them, so this never costs a sequence.
+//! (worst fit), or fill it (best fit). Of several boundaries between long and short, the packing with the least
+//! variance is taken, best fit's own among them, so this never costs a sequence.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,36 +14,56 @@ use super::fit::{Fit, Open, Run, number_by_first_use};
 /// Shares of the mean sum of squares that the short documents of a full sequence may come to.
 const SHARES: [f64; 3] = [0.01, 0.05, 0.25];
 
+/// A largest sum of this many means is even enough to stop.
+const EVEN: f64 = 1.01;
+
 /// The most even of the packings tried; `best` is that of `fit` for the same arguments.
 pub fn balanced(runs: &[Run], capacity: usize, max_documents: u32, best: Fit) -> Fit {
-    let mut least = largest(runs, &best);
-    let mut chosen = best;
+    let mut chosen = (Sums::new(runs, &best), best);
     for share in SHARES {
-        let long = long_runs(runs, capacity, chosen.sequences, share);
+        let sequences = chosen.1.sequences;
+        let long = long_runs(runs, capacity, sequences, share);
         for worst in [true, false] {
-            let tried = spread(runs, long, worst, capacity, max_documents, chosen.sequences);
+            if chosen.0.largest <= EVEN * chosen.0.mean {
+                return chosen.1;
+            }
+            let tried = spread(runs, long, worst, capacity, max_documents, sequences);
             let Some(fit) = tried else { continue };
-            let sum = largest(runs, &fit);
-            if sum < least {
-                (least, chosen) = (sum, fit);
+            let sums = Sums::new(runs, &fit);
+            if sums.squared < chosen.0.squared {
+                chosen = (sums, fit);
             }
         }
     }
-    chosen
+    chosen.1
 }
 
-/// Sums of squared lengths by sequence: the largest.
-fn largest(runs: &[Run], fit: &Fit) -> u64 {
-    let mut sums = vec![0u64; fit.sequences];
-    let mut at = 0;
-    for run in runs {
-        let square = (run.length * run.length) as u64;
-        for &sequence in &fit.sequence[at..at + run.count] {
-            sums[sequence as usize] += square;
+/// Sums of squared lengths by sequence. Packings are compared by the squares of the sums, not the largest: one
+/// document that nothing can balance must not hide how even the other sequences are.
+struct Sums {
+    largest: f64,
+    mean: f64,
+    squared: f64,
+}
+
+impl Sums {
+    fn new(runs: &[Run], fit: &Fit) -> Self {
+        let mut sums = vec![0u64; fit.sequences];
+        let mut at = 0;
+        for run in runs {
+            let square = (run.length * run.length) as u64;
+            for &sequence in &fit.sequence[at..at + run.count] {
+                sums[sequence as usize] += square;
+            }
+            at += run.count;
         }
-        at += run.count;
+        let sums = || sums.iter().map(|&sum| sum as f64);
+        Self {
+            largest: sums().fold(0.0, f64::max),
+            mean: sums().sum::<f64>() / fit.sequences.max(1) as f64,
+            squared: sums().map(|sum| sum * sum).sum(),
+        }
     }
-    sums.into_iter().max().unwrap_or(0)
 }
 
 /// How many of the runs are long: a sequence's share of all the others, times the longest of them, is at most

@@ -14,6 +14,9 @@ use super::bit_tree::BitTree;
 
 pub const NONE: u32 = u32::MAX;
 
+/// Percents of the items, the shortest, that fill up what worst fit left.
+const FILLING: [usize; 3] = [25, 5, 0];
+
 /// `count` items of one `length`.
 #[derive(Clone, Copy)]
 pub struct Run {
@@ -185,19 +188,32 @@ pub fn fit(runs: &[Run], capacity: usize, max_documents: u32) -> Fit {
     if !open.closed_with_room || best.sequences <= fewest {
         return best;
     }
-    let mut open = Open::new(capacity, max_documents, shortest);
-    for _ in 0..fewest {
-        let number = open.open();
-        open.push(number, capacity);
-    }
-    let mut sequence = Vec::with_capacity(items);
-    for &run in runs {
-        open.worst_fit(run, &mut sequence);
-        if open.next.len() >= best.sequences {
-            return best;
+    let mut best = best;
+    for filling in FILLING {
+        let mut open = Open::new(capacity, max_documents, shortest);
+        for _ in 0..fewest {
+            let number = open.open();
+            open.push(number, capacity);
+        }
+        let mut sequence = Vec::with_capacity(items);
+        for &run in runs {
+            if items - sequence.len() > items / 100 * filling {
+                open.worst_fit(run, &mut sequence);
+            } else {
+                open.best_fit(run, &mut sequence);
+            }
+            if open.sequences() >= best.sequences {
+                break;
+            }
+        }
+        if sequence.len() == items && open.sequences() < best.sequences {
+            best = number_by_first_use(sequence, open.sequences());
+        }
+        if best.sequences <= fewest {
+            break;
         }
     }
-    number_by_first_use(sequence, open.next.len())
+    best
 }
 
 /// No packing needs fewer sequences than this.

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use arrow_array::types::{Float64Type, Int64Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, Int32Array, Int64Array};
+use arrow_array::{Array, ArrayRef, Float64Array, Int32Array, Int64Array, UInt64Array};
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
@@ -290,28 +290,42 @@ fn ordered_bits(key: f64) -> u64 {
     bits ^ ((bits as i64 >> 63) as u64 | 1 << 63)
 }
 
-/// Keys as numbers, from float64 or uint64.
-fn keys(column: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
-    let nulls = || PyValueError::new_err("order_key holds nulls");
-    if let Ok(whole) = numbers::<UInt64Type>(column) {
-        return match whole.null_count() {
-            0 => Ok(whole.values().to_vec()),
-            _ => Err(nulls()),
+/// The column of keys as it came.
+enum Keys {
+    Whole(UInt64Array),
+    Floats(Float64Array),
+}
+
+impl Keys {
+    fn new(column: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let keys = match numbers::<UInt64Type>(column) {
+            Ok(whole) => Self::Whole(whole),
+            Err(_) => Self::Floats(numbers::<Float64Type>(column)?),
         };
+        if keys.column().null_count() > 0 {
+            return Err(PyValueError::new_err("order_key holds nulls"));
+        }
+        Ok(keys)
     }
-    let floats = numbers::<Float64Type>(column)?;
-    if floats.null_count() > 0 {
-        return Err(nulls());
+
+    fn column(&self) -> &dyn Array {
+        match self {
+            Self::Whole(keys) => keys,
+            Self::Floats(keys) => keys,
+        }
     }
-    match floats.values().iter().position(|key| key.is_nan()) {
-        Some(document) => Err(PyValueError::new_err(format!(
-            "order_key of document {document} is NaN"
-        ))),
-        None => Ok(floats
-            .values()
-            .iter()
-            .map(|&key| ordered_bits(key))
-            .collect()),
+
+    /// Numbers in the order of the keys.
+    fn ordered(&self) -> PyResult<Vec<u64>> {
+        match self {
+            Self::Whole(keys) => Ok(keys.values().to_vec()),
+            Self::Floats(keys) => match keys.values().iter().position(|key| key.is_nan()) {
+                Some(document) => Err(PyValueError::new_err(format!(
+                    "order_key of document {document} is NaN"
+                ))),
+                None => Ok(keys.values().iter().map(|&key| ordered_bits(key)).collect()),
+            },
+        }
     }
 }
 
@@ -350,12 +364,12 @@ pub fn pack<'py>(
     if lengths.len() >= NONE as usize {
         return Err(too_many(lengths.len()));
     }
-    let keys = keys(order_key)?;
-    if keys.len() != lengths.len() {
+    let keys = Keys::new(order_key)?;
+    if keys.column().len() != lengths.len() {
         return Err(PyValueError::new_err(format!(
             "{} lengths but {} order keys",
             lengths.len(),
-            keys.len()
+            keys.column().len()
         )));
     }
     let pieces = py.detach(|| {
@@ -368,7 +382,7 @@ pub fn pack<'py>(
         }
         let documents = Documents {
             lengths: values,
-            keys,
+            keys: keys.ordered()?,
         };
         let options = Options {
             capacity,
