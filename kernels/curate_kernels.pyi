@@ -216,8 +216,8 @@ def pack(
     """document (int64), document_offset (int64), length, sequence, start (int32) of every piece, by
     (sequence, start); see `shards.packing.pack_documents`.
 
-    `lengths` is int64 and at least 0, `order_key` float64 without NaN, or uint64. ValueError for anything else
-    and for more than 2**31 - 1 pieces; RuntimeError if tokens, pieces, documents, the length of a
+    `lengths` is int64 and at least 0, `order_key` float64 without NaN, or uint64. ValueError for anything
+    else and for more than 2**31 - 1 pieces; RuntimeError if tokens, pieces, documents, the length of a
     sequence or its cap did not come out as they went in (checked in every call).
     """
 

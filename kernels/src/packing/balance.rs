@@ -3,8 +3,9 @@
 //! Best fit puts the longest documents together. Here, over as many sequences as best fit needs, long documents
 //! go first, longest first, each to the open sequence with the least sum of squares that has room (longest
 //! processing time first, Graham 1969); short ones, which hardly count, then even out the room that is left
-//! (worst fit), or fill it (best fit). Of several boundaries between long and short, the packing with the least
-//! variance is taken, best fit's own among them, so this never costs a sequence.
+//! (worst fit), or fill it (best fit) if that does not hold all. Several boundaries between long and short are
+//! tried, from few short documents to many; what is not more even than best fit is not taken, so this
+//! never costs a sequence.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -17,25 +18,24 @@ const SHARES: [f64; 3] = [0.01, 0.05, 0.25];
 /// A largest sum of this many means is even enough to stop.
 const EVEN: f64 = 1.01;
 
-/// The most even of the packings tried; `best` is that of `fit` for the same arguments.
+/// As even a packing as is found in as many sequences as `best`, that of `fit` for the same arguments.
 pub fn balanced(runs: &[Run], capacity: usize, max_documents: u32, best: Fit) -> Fit {
-    let mut chosen = (Sums::new(runs, &best), best);
+    let before = Sums::new(runs, &best);
+    if before.largest <= EVEN * before.mean {
+        return best;
+    }
     for share in SHARES {
-        let sequences = chosen.1.sequences;
-        let long = long_runs(runs, capacity, sequences, share);
+        let long = long_runs(runs, capacity, best.sequences, share);
         for worst in [true, false] {
-            if chosen.0.largest <= EVEN * chosen.0.mean {
-                return chosen.1;
-            }
-            let tried = spread(runs, long, worst, capacity, max_documents, sequences);
-            let Some(fit) = tried else { continue };
-            let sums = Sums::new(runs, &fit);
-            if sums.squared < chosen.0.squared {
-                chosen = (sums, fit);
+            let tried = spread(runs, long, worst, capacity, max_documents, best.sequences);
+            // The fewer documents are short, the more even; the first packing that holds all is the one.
+            if let Some(fit) = tried {
+                let even = Sums::new(runs, &fit).squared < before.squared;
+                return if even { fit } else { best };
             }
         }
     }
-    chosen.1
+    best
 }
 
 /// Sums of squared lengths by sequence. Packings are compared by the squares of the sums, not the largest: one

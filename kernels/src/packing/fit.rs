@@ -197,7 +197,7 @@ pub fn fit(runs: &[Run], capacity: usize, max_documents: u32) -> Fit {
         }
         let mut sequence = Vec::with_capacity(items);
         for &run in runs {
-            if items - sequence.len() > items / 100 * filling {
+            if items - sequence.len() > items * filling / 100 {
                 open.worst_fit(run, &mut sequence);
             } else {
                 open.best_fit(run, &mut sequence);
