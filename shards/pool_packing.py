@@ -5,7 +5,7 @@ over the batches: the first counts lengths, the second deals documents, longest 
 (`curate_kernels.Dealer`), which are written to one temporary file, 24 bytes per document. Each group is then
 read and packed on its own. Memory: `FIXED_BYTES` + 48 bytes per token of `sequence_length`, plus
 `DOCUMENT_BYTES` per document and `PIECE_BYTES` per piece of one group, and 60 per document of a batch; the
-number of groups follows from the limit. About 5 million documents per second and core, both passes over the pool included.
+number of groups follows from the limit. About 4 million documents per second and core.
 
 Every group ends with one sequence that is partly filled, so a group of S sequences loses 1 / 2S of them on
 average against packing all at once: 0.05 % at 1,000 sequences per group.
@@ -56,7 +56,8 @@ def pack_pool(
 
     `pool()` is called twice and must give the same documents in the same order; what lies where depends on
     that order but not on how it is cut into batches. `memory_limit` is in bytes, for this function alone
-    (batches and the tables yielded before are the caller's); `directory` takes the temporary file. Other options as in `pack_documents`.
+    (batches and the tables yielded before are the caller's); `directory` takes the temporary file. Other
+    options as in `pack_documents`.
 
     Raises ValueError for a limit below what one sequence length needs, a pool that changed between the
     passes, or columns that `pack_documents` would not take.

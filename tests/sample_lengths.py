@@ -1,7 +1,7 @@
 """Documents drawn from the sample corpus's own lengths in tokens, source by source.
 
-`fixtures/sample_lengths.json` holds quantiles of the lengths that a run over the sample corpus packed, and how
-many documents each source had; between quantiles lengths are log-linear.
+`fixtures/sample_lengths.json` holds quantiles of the lengths that a run over the sample corpus packed, and
+how many documents each source had; between quantiles lengths are log-linear.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ use pyo3::prelude::*;
 use crate::arrow::{numbers, to_python};
 use fit::{NONE, Run};
 
-/// Longest capacity accepted: its tables take half a gigabyte.
+/// Longest capacity accepted: its tables take a gigabyte.
 const MAX_CAPACITY: i64 = 1 << 26;
 
 /// Capacity and cap as the kernels take them.
