@@ -288,13 +288,6 @@ class ShardFraming:
         """The end of the file, and `xxh3_64:` with 16 hex digits over the footer's flatbuffer."""
 
 def xxh3_64(data: bytes | memoryview, seed: int = 0) -> int: ...
-def sequence_positions(
-    document_lengths: pa.Array, sequence_length: int, *, pad_documents_to: int = 1
-) -> pa.Array:
-    """int32 positions that restart at every document (`list<int32>` lengths per sequence); pads at the end
-    count on from zero as a document of their own. Flat, sequences x sequence_length. A document's slot is
-    its length rounded up to `pad_documents_to`; the pads inside a slot continue the document's count."""
-
 class Checksum:
     """A streaming XXH3-128, for files that are read or written in parts."""
 
