@@ -1,24 +1,24 @@
 """Positions, segment ids, labels and block tables on the device, from tokens and document lengths alone.
 
 One source for triton-ascend 3.2 and Triton on GPUs. Only the rank's tokens (4 bytes each) and 8 bytes per
-document cross the bus; a trainer that ships int64 tokens, labels and positions and an fp32 mask moves 28 bytes
-per token.
+document cross the bus; a trainer that ships int64 tokens, labels and positions and an fp32 mask moves 28
+bytes per token.
 
-    boundaries   one program per sequence: cumulative slot ends, true ends and complete blocks (four scans)
+    boundaries   one program per sequence: cumulative slot ends, true ends and complete blocks (three scans)
     expand       tiles of 4,096 tokens (16 KiB): two binary searches over the ends, by scalar loads, find the
                  documents that the tile meets; then three selects for each boundary inside it. Zig-zag by
                  document: tiles of half that size, six selects
     blocks       the same over block numbers: where the complete blocks of 4 or 128 tokens begin
 
-Cost: 4 launches a batch, whatever the number of documents; 2 * log2(W) + 2 scalar loads a tile, and 2 more for
-each boundary inside it; 20 bytes of device memory a token (tokens twice, three planes out). Searches are scalar
-because a search for each token would gather, which triton-ascend does not do on int32 and its vector cores do
-not do at all before 950. Those of 910B and 910C do not compare int32 either (the compiler falls back to scalar
-code), so vectors are compared as fp32, exact below 2^24: hence the limit on the length of a sequence. All else
-is int32. Nothing depends on a value that the host reads back.
+Cost: 4 launches a batch, whatever the number of documents; 2 * log2(W) + 2 scalar loads a tile, and 2 more
+for each boundary inside it; 20 bytes of device memory a token (tokens twice, three planes out). Searches are
+scalar because a search for each token would gather, which triton-ascend does not do on int32. Nor do the
+vector cores of 910B and 910C compare int32 (the compiler falls back to scalar code), so vectors are compared
+as fp32, exact below 2^24: hence the limit on the length of a sequence. All else is int32. Nothing depends on
+a value that the host reads back.
 
-Buffers are whatever Triton takes for pointers (torch tensors, on the device), contiguous, int32; results go into
-buffers that the caller made and can use again. `docs/ascend.md` shows it with torch.
+Buffers are whatever Triton takes for pointers (torch tensors, on the device), contiguous, int32; results go
+into buffers that the caller made and can use again. `docs/ascend.md` shows it with torch.
 """
 
 from __future__ import annotations
