@@ -2,7 +2,8 @@
 
 Reads the inputs `*.npz` of FOLDER and writes what the kernels make of them into its folder `results`.
 
-Needs NumPy and Triton or triton-ascend, not torch: `Array` is as much of a tensor as the interpreters ask for.
+Needs NumPy and Triton or triton-ascend, not torch: `Array` is as much of a tensor as the interpreters ask
+for.
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import curate_kernels
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
@@ -97,6 +99,8 @@ def _stored_order(case: Case, ends: list[int]) -> tuple[Ints, list[int]]:
 @dataclass(frozen=True)
 class Expected:
     inputs: dict[str, Ints]
+    reading: Ints  # tokens in reading order, whole sequences
+    orders: Ints  # which of them the rank has, in its order
     planes: dict[str, Ints]
     blocks: dict[int, list[list[int]]]  # by ratio: the starts of every row
     counts: dict[int, list[int]]  # by ratio: blocks of every document
@@ -108,6 +112,8 @@ def _expected(case: Case) -> Expected:
     names = ("tokens", "positions", "segments", "labels")
     planes: dict[str, list[Ints]] = {name: [] for name in names}
     next_tokens: list[int] = []
+    reading: list[Ints] = []
+    orders: list[Ints] = []
     next_offsets, offsets, padded = [0], [0], []
     blocks: dict[int, list[list[int]]] = {4: [], 128: []}
     counts: dict[int, list[int]] = {4: [], 128: []}
@@ -131,6 +137,8 @@ def _expected(case: Case) -> Expected:
             blocks[ratio].append(found)
 
         order, after = _stored_order(case, ends)
+        reading.append(tokens)
+        orders.append(order)
         for name, plane in zip(names, (tokens, positions, segments, labels), strict=True):
             planes[name].append(plane[order])
         if case.layout == "contiguous":
@@ -156,7 +164,7 @@ def _expected(case: Case) -> Expected:
         inputs["next_tokens"] = np.array(next_tokens, np.int32)
         if case.layout != "contiguous":
             inputs["next_offsets"] = np.array(next_offsets, np.int32)
-    return Expected(inputs, stacked, blocks, counts)
+    return Expected(inputs, np.stack(reading), np.stack(orders), stacked, blocks, counts)
 
 
 EXPECTED = {name: _expected(case) for name, case in CASES.items()}
@@ -223,3 +231,59 @@ def test_a_row_with_more_documents_than_the_table_holds_carries_no_loss(
     for row in (0, 2):  # its neighbours are as they should be
         for plane, values in expected.planes.items():
             np.testing.assert_array_equal(found[plane][row], values[row], err_msg=plane)
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("name", [name for name in CASES if name != "one row too rich"])
+def test_the_cpu_kernels_agree(results: dict[str, dict[str, Ints]], name: str) -> None:
+    """`curate_kernels` expands whole sequences in reading order; the device has the rank's part of them."""
+    case, expected, found = CASES[name], EXPECTED[name], results[name]
+    lengths = pa.array(case.rows, pa.list_(pa.int32()))
+    planes = curate_kernels.expand(
+        pa.array(expected.reading.ravel()),
+        lengths,
+        sequence_length=case.length,
+        pad_documents_to=case.pad_to,
+        fields=["positions", "labels", "segment_ids", "loss_mask"],
+        ignore_label=IGNORE,
+    )
+
+    def own(field: str) -> Ints:
+        values = planes[field].to_numpy().reshape(len(case.rows), case.length)
+        return np.take_along_axis(values, expected.orders, axis=1)
+
+    np.testing.assert_array_equal(found["positions"], own("positions"))
+    np.testing.assert_array_equal(found["segments"], own("segment_ids"))
+    np.testing.assert_array_equal(found["labels"], own("labels"))
+    np.testing.assert_array_equal(found["labels"] != IGNORE, own("loss_mask") == 1)
+    for which, ratio in enumerate((4, 128)):
+        starts, counts = curate_kernels.block_starts(
+            lengths, case.length, pad_documents_to=case.pad_to, ratio=ratio
+        )
+        on_device = found[f"starts_{ratio}"]
+        assert on_device[on_device >= 0].tolist() == starts.to_pylist()
+        assert found["block_counts"][which].tolist() == counts.to_pylist()
+
+
+@pytest.mark.peer
+def test_the_kernels_compile_for_910b_and_950_and_fit_their_memory(tmp_path: Path) -> None:
+    """All but the last step, which is closed: on-chip memory (192 and 248 KiB) is planned before it."""
+
+    def endings(tile: int) -> dict[tuple[str, str], str]:
+        run = subprocess.run(
+            [python_of("triton_ascend"), HERE / "expansion_lowering.py", tmp_path, str(tile)],
+            env={**os.environ, "PYTHONPATH": str(KERNELS), "TRITON_CACHE_DIR": str(tmp_path / "cache")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        return {(kernel, target): ending for kernel, target, ending in json.loads(run.stdout)}
+
+    fits = endings(4096)
+    assert len(fits) == 10
+    assert set(fits.values()) == {"stopped at hivmc"}
+    # A tile that is too large is found: the check is one.
+    too_large = endings(16384)
+    for target in ("Ascend910B2", "Ascend950PR_9589"):
+        assert "overflow" in too_large["contiguous", target]
