@@ -209,7 +209,7 @@ def _shard(geometry: Geometry, chip: str, parallel: Parallel, rows: int) -> list
     # Tokens once as they lie and once a token further on, three planes and both block tables out.
     aligned = rows * (4 * plane + 4 * (geometry.sequence_length // 4 + geometry.sequence_length // 128))
     time = device_move(chip, aligned, aligned=off == 0) + device_move(chip, rows * plane, aligned=False)
-    device = _device("shard", aligned + rows * plane, 4, time, 0)
+    device = _device("shard", chip, aligned + rows * plane, 4, time, 0)
     return [read, copy, *_broadcast("shard", copies, parallel), device]
 
 
@@ -226,7 +226,7 @@ def _naive(layout: str, geometry: Geometry, chip: str, parallel: Parallel, rows:
     copy = _copy(layout, copies, chip, 0, batched=False)
     steps = [read, copy, *_broadcast(layout, copies, parallel)]
     if ranks == 1:
-        return [*steps, _device(layout, 0, 0, 0.0, 0)]
+        return [*steps, _device(layout, chip, 0, 0, 0.0, 0)]
 
     # One index_select per plane takes the rank's part: read and written once more.
     alignment = constants()[chip]["alignment"].value
@@ -238,7 +238,7 @@ def _naive(layout: str, geometry: Geometry, chip: str, parallel: Parallel, rows:
     to_pad = _documents_to_pad(geometry, ranks * math.lcm(2, parallel.tensor_parallel)) / geometry.rows
     launches = len(NAIVE_PLANES) + rows * to_pad
     moved = 2 * rows * sum(NAIVE_PLANES) * length / ranks
-    return [*steps, _device(layout, moved, launches, time, off)]
+    return [*steps, _device(layout, chip, moved, launches, time, off)]
 
 
 def _documents_to_pad(geometry: Geometry, multiple: int) -> int:
@@ -304,12 +304,19 @@ def _broadcast(layout: str, copies: list[float], parallel: Parallel) -> list[Cos
     return [Cost("broadcast", layout, sum(copies), len(copies), 0, 0, time, confidence, basis)]
 
 
-def _device(layout: str, size: float, launches: float, time: float, misaligned: float) -> Cost:
-    each = constants()["host"]["submission"]
-    basis = f"{each.value} us a launch and the tiles of {size / 1024:,.0f} KiB over all vector cores"
-    confidence = _lowest((each.confidence, "M"))
+def _device(layout: str, chip: str, size: float, launches: float, time: float, misaligned: float) -> Cost:
+    each, known = constants()["host"]["submission"], constants()[chip]
+    used = [each, *(known[name] for name in ("core_move", "stream", "unaligned", "vector_cores"))]
     return Cost(
-        "device", layout, size, launches, misaligned, 0, launches * each.value + time, confidence, basis
+        step="device",
+        layout=layout,
+        bytes=size,
+        requests=launches,
+        misaligned=misaligned,
+        page_misses=0,
+        microseconds=launches * each.value + time,
+        confidence=_lowest(constant.confidence for constant in used),
+        basis=f"{each.value} us a launch and {size / 1024:,.0f} KiB in tiles over all vector cores",
     )
 
 
