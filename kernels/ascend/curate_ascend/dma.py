@@ -206,8 +206,8 @@ def _shard(geometry: Geometry, chip: str, parallel: Parallel, rows: int) -> list
     copies = [rows * plane, rows * 8 * documents + 4 * (rows + 1)] + ([rows * after] if after else [])
     off = sum(number * plane % alignment != 0 for number in range(rows))
     copy = _copy("shard", copies, chip, off, batched=True)
-    # Tokens once as they lie and once a token further on, three planes and both block tables out.
-    aligned = rows * (4 * plane + 4 * (geometry.sequence_length // 4 + geometry.sequence_length // 128))
+    # Each token's next one in, which is off any alignment; three planes and both block tables out.
+    aligned = rows * (3 * plane + 4 * (geometry.sequence_length // 4 + geometry.sequence_length // 128))
     time = device_move(chip, aligned, aligned=off == 0) + device_move(chip, rows * plane, aligned=False)
     device = _device("shard", chip, aligned + rows * plane, 4, time, 0)
     return [read, copy, *_broadcast("shard", copies, parallel), device]

@@ -11,11 +11,11 @@ bytes per token.
     blocks       the same over block numbers: where the complete blocks of 4 or 128 tokens begin
 
 Cost: 4 launches a batch, whatever the number of documents; 2 * log2(W) + 2 scalar loads a tile, and 2 more
-for each boundary inside it; 20 bytes of device memory a token (tokens twice, three planes out). Searches are
-scalar because a search for each token would gather, which triton-ascend does not do on int32. Nor do the
-vector cores of 910B and 910C compare int32 (the compiler falls back to scalar code), so vectors are compared
-as fp32, exact below 2^24: hence the limit on the length of a sequence. All else is int32. Nothing depends on
-a value that the host reads back.
+for each boundary inside it; 16 bytes of device memory a token (the next token in, three planes out). Searches
+are scalar because a search for each token would gather, which triton-ascend does not offer for int32. Nor can
+the vector cores of 910B and 910C order int32: older compilers make scalar code of `<`, newer ones a maximum
+and a test for equality. So vectors are compared as fp32, which is exact below 2^24: hence the limit on the
+length of a sequence. All else is int32. Nothing depends on a value that the host reads back.
 
 Buffers are whatever Triton takes for pointers (torch tensors, on the device), contiguous, int32; results go
 into buffers that the caller made and can use again. `docs/ascend.md` shows it with torch.
