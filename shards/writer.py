@@ -22,6 +22,9 @@ from shards.manifest import SEQUENCES, SHARDS, SPANS, Manifest
 from shards.order import keyed_seed
 from shards.packing import pack_documents
 
+#: Sequences of this many tokens or more are balanced: a rank may have one of them in a batch.
+BALANCED_FROM = 65536
+
 #: What is to be packed, one row per document and epoch: tokens [pool_start, pool_start + length) of its pool.
 DOCUMENTS = pa.schema(
     [
@@ -83,9 +86,7 @@ def write_shards(
     Raises ValueError for arguments that make no sense, for a document outside its pool, and if the tokens
     written are not the tokens given.
     """
-    check_layout(
-        layout, context_parallel, sequence_length=sequence_length, pad_documents_to=pad_documents_to
-    )
+    check_layout(layout, context_parallel, sequence_length=sequence_length, pad_documents_to=pad_documents_to)
     table = _checked(documents, pools, sources, metadata)
     unit = _pack(
         table,
@@ -188,6 +189,7 @@ def _pack(
         sequence_length=sequence_length,
         max_documents=max_documents,
         pad_documents_to=pad_documents_to,
+        balanced=sequence_length >= BALANCED_FROM,
     )
     counts = np.bincount(pieces["sequence"].to_numpy())
     firsts = np.cumsum(counts) - counts
