@@ -257,6 +257,28 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, kept: int) -> 
         report(path, chip="910C", context_parallel=1)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "match"),
+    [
+        (b"contiguous", b"contiguoux", "layout 'contiguoux' is not one of contiguous, zigzag"),
+        (np.array([100, 3990], "<i4").tobytes(), np.array([0, 3990], "<i4").tobytes(), "do not fit"),
+        (np.array([100, 3990], "<i4").tobytes(), np.array([200, 3990], "<i4").tobytes(), "do not fit"),
+    ],
+)
+def test_lengths_and_layouts_that_cannot_be_are_errors(
+    tmp_path: Path, before: bytes, after: bytes, match: str
+) -> None:
+    (path,) = shards(tmp_path, [100, 3990])
+    lengths = read_geometry(path).lengths.tolist()
+    if lengths == [3990, 100] and len(before) == 8:
+        before, after = (part[4:] + part[:4] for part in (before, after))
+    data = path.read_bytes()
+    assert before in data
+    path.write_bytes(data.replace(before, after))
+    with pytest.raises(ValueError, match=match):
+        report(path, chip="910C", context_parallel=1)
+
+
 def test_other_arrow_files_are_errors_too(tmp_path: Path) -> None:
     path = tmp_path / "other.arrow"
     for metadata, match in ({}, "version None"), ({"curate.version": "1"}, "version '1', not '2'"):

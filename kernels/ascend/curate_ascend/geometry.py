@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 VERSION = "2"
+LAYOUTS = ("contiguous", "zigzag", "zigzag_documents")
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,10 @@ def read_geometry(path: str | Path) -> Geometry:
         raise ValueError(f"{path}: {error}") from error
     if not parts or not sum(len(offsets) for offsets, *_ in parts):
         raise ValueError(f"{path}: it holds no sequence")
+    if header[2] not in LAYOUTS:
+        raise ValueError(f"{path}: its layout {header[2]!r} is not one of {', '.join(LAYOUTS)}")
     counts = np.concatenate([counts for _, counts, *_ in parts])
-    return Geometry(
+    geometry = Geometry(
         str(path),
         *header,
         token_offsets=np.concatenate([offsets for offsets, *_ in parts]),
@@ -75,6 +78,10 @@ def read_geometry(path: str | Path) -> Geometry:
         lengths=np.concatenate([lengths for *_, lengths, _ in parts]).astype(np.int64),
         slots=np.concatenate([slots for *_, slots in parts]).astype(np.int64),
     )
+    broken = (geometry.lengths < 1) | (geometry.slots < geometry.lengths)
+    if broken.any() or (geometry.row_sums(geometry.slots) > length).any():
+        raise ValueError(f"{path}: its documents do not fit in their slots, or these in {length} tokens")
+    return geometry
 
 
 def _batch(batch: Any, length: int, mapped: Any) -> tuple[Any, Any, Any, Any]:
