@@ -109,8 +109,8 @@ def open_stage(url: str, stage: str) -> Stage:
     tables = []
     for name in sorted(fs.glob(f"{root}/manifest/shards/*.parquet")):
         try:
-            with fs.open(name, "rb") as file:
-                tables.append(pq.read_table(file).select(SHARDS.names).cast(SHARDS))
+            rows = pq.read_table(pa.BufferReader(fs.cat_file(name)))
+            tables.append(rows.select(SHARDS.names).cast(SHARDS))
         except (pa.ArrowException, KeyError, ValueError) as error:
             raise ShardError(f"{name}: not a manifest of shards: {error}") from error
     if not tables:
@@ -171,6 +171,9 @@ def _relative(path: str) -> str:
 def _header(fs: Any, root: str, shard: ShardFile) -> ShardHeader:
     try:
         check_size(shard.name, int(fs.size(f"{root}/{shard.path}")), shard.bytes)
+        if isinstance(fs, LocalFileSystem):
+            with pa.memory_map(f"{root}/{shard.path}") as source:
+                return read_header(pa.ipc.open_file(source).schema, shard.name)
         with fs.open(f"{root}/{shard.path}", "rb") as file:
             return read_header(pa.ipc.open_file(pa.PythonFile(file, mode="r")).schema, shard.name)
     except FileNotFoundError as error:
