@@ -1,9 +1,9 @@
 """Run by the interpreter of the `loaders` environment: what the trainers' own libraries read from an export.
 
-python export_peers.py megatron PREFIX OUT.npz             every sequence, by Megatron's IndexedDataset
-python export_peers.py gpt PREFIX OUT.npz LENGTH EOD PAD   samples of Megatron's GPTDataset, boundaries reset at EOD
-python export_peers.py gpt-rows PREFIX OUT.npz LENGTH EOD PAD    the same, without the extra token of a sample
-python export_peers.py mds FOLDER OUT.npz                  every sample, by MosaicML's StreamingDataset
+megatron PREFIX OUT.npz                   every sequence, by Megatron's IndexedDataset
+gpt PREFIX OUT.npz LENGTH EOD PAD         samples of Megatron's GPTDataset, boundaries reset at EOD
+gpt-rows PREFIX OUT.npz LENGTH EOD PAD    the same, without the extra token of a sample
+mds FOLDER OUT.npz                        every sample, by MosaicML's StreamingDataset
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def gpt(prefix: str, length: str, eod: str, pad: str, *, extra: bool = True) -> 
     )
     data = IndexedDataset(prefix, mmap=True)
     order = np.arange(len(data), dtype=np.int32)
-    samples = [sample for sample in GPTDataset(data, prefix, order, None, Split.train, config)]
+    dataset = GPTDataset(data, prefix, order, None, Split.train, config)
+    samples = [dataset[i] for i in range(len(dataset))]
     return {
         name: np.stack([sample[name].numpy() for sample in samples])
         for name in ("tokens", "labels", "loss_mask", "position_ids", "attention_mask")

@@ -42,7 +42,7 @@ LAYOUTS = [
 ]
 
 
-def run_of(run: Path, lengths, *, eod=lambda number: True, **options):
+def run_of(run: Path, lengths, *, eod=lambda _: True, **options):
     """A stage of documents of these lengths, each closed by EOD where `eod` says so; and their tokens."""
     table, pools = corpus(lengths)
     arrays = [pool.to_numpy().copy() for pool in pools]
@@ -99,9 +99,7 @@ def read_mds(folder: Path) -> list[dict[str, np.ndarray]]:
         assert described.items() <= shard.items()
         assert described["column_names"] == sorted(described["column_names"])
         assert ends[-1] == len(data)
-        samples += [
-            _sample(data[begin:end], described) for begin, end in zip(ends[:-1], ends[1:], strict=True)
-        ]
+        samples += [_sample(data[begin:end], described) for begin, end in itertools.pairwise(ends)]
     return samples
 
 
@@ -304,14 +302,14 @@ def test_a_flipped_bit_is_found_before_a_token_is_written(tmp_path):
 def test_shards_that_do_not_belong_together_are_refused(tmp_path):
     run_of(tmp_path, [600] * 3)
     run_of(tmp_path, [600] * 3, group=1, metadata={"tokenizer": "other", "mixture": "v4"})
-    with pytest.raises(ShardError, match="tokenizer 'other', but 4K-00000-0000.arrow has 'f1'"):
+    with pytest.raises(ShardError, match=r"tokenizer 'other', but 4K-00000-0000\.arrow has 'f1'"):
         open_stage(tmp_path, "4K")
     with pytest.raises(ValueError, match="no stage '4k'; nearest: 4K; this run has: 4K"):
         open_stage(tmp_path, "4k")
     with pytest.raises(ShardError, match="is this a run directory, and written"):
         open_stage(tmp_path / "elsewhere", "4K")
     (tmp_path / "shards" / "4K-00000-0000.arrow").unlink()
-    with pytest.raises(ShardError, match="no file shards/4K-00000-0000.arrow"):
+    with pytest.raises(ShardError, match=r"no file shards/4K-00000-0000\.arrow"):
         open_stage(tmp_path, "4K")
 
 
