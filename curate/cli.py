@@ -15,6 +15,7 @@ from rich.table import Table
 
 from curate import storage
 from curate.classifiers.command import classifier
+from curate.export_command import export
 from curate.storage import StorageError
 from mixtures.complaints import MixtureError
 from mixtures.spec import canonical, load_mixture
@@ -74,6 +75,7 @@ def main() -> None:
     curate what-if runs/v4 --set gopher_quality.word_count.min=80
     curate report runs/v4                       the report as one HTML file
     curate classifier train|eval MODEL ...      quality and topic models
+    curate export megatron|mds runs/v4 ...      shards in another trainer's format
     """
 
 
@@ -370,6 +372,7 @@ def report(run_directory: str, output: Path | None) -> None:
 
 
 main.add_command(classifier)
+main.add_command(export)
 
 
 if __name__ == "__main__":
