@@ -20,6 +20,7 @@ mod preparation;
 mod privacy;
 mod stored_order;
 mod text;
+mod verify;
 
 /// What the fuzz targets call (`fuzz/`).
 #[cfg(feature = "fuzzing")]
@@ -43,6 +44,7 @@ fn curate_kernels(module: &Bound<'_, PyModule>) -> PyResult<()> {
     layout::register(module)?;
     ipc::register(module)?;
     permutation::register(module)?;
+    verify::register(module)?;
     privacy::register(module)?;
     fim::register(module)?;
     Ok(())
