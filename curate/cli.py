@@ -16,6 +16,8 @@ from rich.table import Table
 from curate import storage
 from curate.classifiers.command import classifier
 from curate.storage import StorageError
+from curate.trace_command import trace
+from curate.verify_command import verify
 from mixtures.complaints import MixtureError
 from mixtures.spec import canonical, load_mixture
 
@@ -70,6 +72,8 @@ def main() -> None:
     curate status runs/v4                       what has been done
     curate sql runs/v4 "SELECT dropped_by, count(*) FROM documents GROUP BY 1 ORDER BY 2 DESC"
     curate explain runs/v4 URL-OR-ID            why a document is or is not in the mix
+    curate trace runs/v4 SHARD:SEQUENCE:OFFSET  which document a token came from
+    curate verify runs/v4                       shards, manifest and a sample of texts: as written?
     curate rules gopher_quality                 what a rule set asks
     curate what-if runs/v4 --set gopher_quality.word_count.min=80
     curate report runs/v4                       the report as one HTML file
@@ -370,6 +374,8 @@ def report(run_directory: str, output: Path | None) -> None:
 
 
 main.add_command(classifier)
+main.add_command(trace)
+main.add_command(verify)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,17 @@ def find(run: str, what: str, limit: int = 5) -> list[Story]:
     return [_story(connection, tables, row) for row in rows]
 
 
+def story_of(run: str, document_id: bytes) -> Story | None:
+    """The story of the document with this id; None where the run has no row of it."""
+    connection = connect(run)
+    tables = {row[0] for row in connection.execute("SELECT view_name FROM duckdb_views()").fetchall()}
+    table = "documents" if "documents" in tables else "ledger"
+    if table not in tables:
+        return None
+    rows = _rows(connection.execute(f"SELECT * FROM {table} WHERE document_id = ?", [document_id]))
+    return _story(connection, tables, rows[0]) if rows else None
+
+
 def _story(connection: duckdb.DuckDBPyConnection, tables: set[str], row: dict[str, Any]) -> Story:
     survivor = None
     if row.get("duplicate_of") is not None:

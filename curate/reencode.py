@@ -192,8 +192,10 @@ def texts_of(run: Run, ids: list[bytes]) -> pa.Table | None:
                 if here:
                     parts.append(parquet.read_row_group(group, columns=TEXT_COLUMNS).take(pa.array(here)))
                 first += count
-    return pa.concat_tables(parts).combine_chunks() if parts else pa.table(
-        {name: pa.array([], pa.string()) for name in TEXT_COLUMNS}
+    return (
+        pa.concat_tables(parts).combine_chunks()
+        if parts
+        else pa.table({name: pa.array([], pa.string()) for name in TEXT_COLUMNS})
     )
 
 

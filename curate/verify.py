@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 import pyarrow as pa
@@ -59,9 +59,14 @@ class Verdict:
         return sum(totals.bytes for totals in self.stages.values())
 
 
-class Watcher:
-    """Is told how far it is; by itself it says nothing."""
+class Watcher(Protocol):
+    """Is told how far it is, in bytes; by several threads."""
 
+    def starts(self, what: str, total: int) -> None: ...
+    def advance(self, done: int) -> None: ...
+
+
+class _Nobody:
     def starts(self, what: str, total: int) -> None: ...
     def advance(self, done: int) -> None: ...
 
@@ -81,7 +86,7 @@ def verify(
     The sample is drawn by `seed` (the mixture's, unless given) from the documents in the shards. Raises
     `RunError` where there is nothing to look at.
     """
-    watcher = watcher or Watcher()
+    watcher = watcher or _Nobody()
     connection = connect(run.root)
     listed = _listed(run, connection, stage)
     verdict = Verdict()
@@ -115,9 +120,7 @@ def verify(
     return verdict
 
 
-def _listed(
-    run: Run, connection: duckdb.DuckDBPyConnection, stage: str | None
-) -> dict[str, tuple[str, int]]:
+def _listed(run: Run, connection: duckdb.DuckDBPyConnection, stage: str | None) -> dict[str, tuple[str, int]]:
     """Path and size of every shard that is to be looked at, by name."""
     try:
         rows = connection.execute("SELECT shard, stage, path, bytes FROM shards").fetchall()
@@ -217,7 +220,7 @@ def _unlisted(run: Run, listed: dict[str, tuple[str, int]]) -> Iterator[Problem]
 def _coverage(connection: duckdb.DuckDBPyConnection, stage: str | None) -> Iterator[Problem]:
     """Every token of a picked document is in its stage once per epoch, and the totals are the plan's."""
     where = "" if stage is None else "WHERE stage = $stage"
-    values: dict[str, Any] = {} if stage is None else {"stage": stage}
+    values: dict[str, Any] = {"most": _MOST + 1} | ({} if stage is None else {"stage": stage})
     try:
         rows = connection.execute(_PIECES.format(where=where), values).fetchall()
         totals = connection.execute(_TOTALS).fetchall()
@@ -226,7 +229,7 @@ def _coverage(connection: duckdb.DuckDBPyConnection, stage: str | None) -> Itera
         return
     for number, (name, document, epoch, offset, length, ends, tokens) in enumerate(rows):
         if number == _MOST:
-            yield Problem(f"stage {name}", "further pieces of documents do not fit together", "see above")
+            yield Problem(f"stage {name}", "further pieces of documents do not fit together", "as above")
             return
         document = document.hex()
         if tokens is None:
@@ -257,7 +260,7 @@ WITH pieces AS (
 SELECT stage, pieces.document_id, epoch, document_offset, length, ends, tokens
 FROM pieces LEFT JOIN documents ON documents.document_id = pieces.document_id
 WHERE tokens IS NULL OR document_offset <> ends OR (next IS NULL AND document_offset + length <> tokens)
-ORDER BY ALL
+ORDER BY ALL LIMIT $most
 """
 
 _TOTALS = """

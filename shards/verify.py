@@ -241,7 +241,9 @@ def _batches(
             yield Problem(where, f"{wrong - named} further sequences are wrong", AGAIN)
         for sequence, what in batch_problems(batch, first, header, rows):
             yield Problem(
-                f"{name}, sequence {sequence}", what, "the manifest and the shard are not of one write: " + AGAIN
+                f"{name}, sequence {sequence}",
+                what,
+                "the manifest and the shard are not of one write: " + AGAIN,
             )
         advance((message + body) // 2)
 
