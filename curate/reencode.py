@@ -35,7 +35,7 @@ Fetch = Callable[[Run, str, str], AbstractContextManager[Path]]
 
 
 class Sample:
-    """The `size` documents with the smallest keyed draws, and their spans, of all spans that it is offered."""
+    """The `size` documents with the smallest keyed draws of all that it is offered, and their spans."""
 
     def __init__(self, size: int, seed: int) -> None:
         self.size, self.seed = size, seed
@@ -123,7 +123,7 @@ def reencode(run: Run, sample: Sample, fetch: Fetch) -> Encoded:
                 result.problems.append(
                     Problem(
                         name,
-                        f"made with the tokenizer {shard.header.tokenizer}, which here is {tokenizer.fingerprint}",
+                        f"tokenizer {shard.header.tokenizer} made it, here it is {tokenizer.fingerprint}",
                         "verify with the versions that wrote it, or give --sample 0",
                     )
                 )

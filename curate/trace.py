@@ -1,4 +1,4 @@
-"""From a token in a shard to the document that it came from: where it stands, in which text, and why it is here.
+"""From a token in a shard to the document that it came from: where it stands, in which text, and why.
 
 Costs one sequence of one shard, one row group of `documents/`, and the encoding of one text.
 """

@@ -24,7 +24,8 @@ console = Console()
 def trace(run_directory: str, place: str, as_json: bool) -> None:
     """The document that a token of a shard came from, its text around it, and why it is in the mix.
 
-    SEQUENCE is the row in the shard, OFFSET the token in reading order, both from 0; `.arrow` may be left out.
+    SEQUENCE is the row in the shard, OFFSET the token in reading order, both from 0; `.arrow` may be
+    left out.
 
     \b
     curate trace runs/v4 64K-00000-0000:3:1200

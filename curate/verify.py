@@ -1,6 +1,6 @@
 """Is a run what it says it is? Every shard, every row of the manifest, and a sample of texts encoded again.
 
-    manifest files ─▶ shards against their rows (one a core) ─▶ totals and coverage (SQL) ─▶ texts encoded again
+    manifest files ─▶ shards against their rows, one a core ─▶ totals, coverage (SQL) ─▶ texts encoded again
 
 About 4 GB/s a core from page cache, so on most disks as fast as they read. Memory: the manifest rows of a few
 units, and what DuckDB sorts (it spills). A shard of a bucket is fetched, looked at, and removed again.
@@ -13,7 +13,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -87,8 +87,7 @@ def verify(
     `RunError` where there is nothing to look at.
     """
     watcher = watcher or _Nobody()
-    connection = connect(run.root)
-    listed = _listed(run, connection, stage)
+    listed = _listed(run, stage)
     verdict = Verdict()
     verdict.problems += _changed_files(run)
     chosen = Sample(sample, run.mixture.seed if seed is None else seed)
@@ -111,7 +110,7 @@ def verify(
             verdict.problems += future.result()
     if stage is None:
         verdict.problems += _unlisted(run, listed)
-    verdict.problems += _coverage(connection, stage)
+    verdict.problems += _coverage(run, stage)
     if sample:
         watcher.starts("texts", 0)
         encoded = reencode(run, chosen, _fetched)
@@ -120,14 +119,16 @@ def verify(
     return verdict
 
 
-def _listed(run: Run, connection: duckdb.DuckDBPyConnection, stage: str | None) -> dict[str, tuple[str, int]]:
-    """Path and size of every shard that is to be looked at, by name."""
-    try:
-        rows = connection.execute("SELECT shard, stage, path, bytes FROM shards").fetchall()
-    except duckdb.Error as error:
-        raise RunError(
-            f"{run.root}: no shards here to verify (no readable manifest/shards): finish the run first"
-        ) from error
+def _listed(run: Run, stage: str | None) -> dict[str, tuple[str, int]]:
+    """Path and size of every shard that is to be looked at, by name; a file that is broken is named later."""
+    rows = []
+    for unit in storage.list_files(run.url("manifest/shards")):
+        with suppress(storage.StorageError, OSError, pa.ArrowException):
+            columns = ["shard", "stage", "path", "bytes"]
+            table = storage.read_table(run.url(f"manifest/shards/{unit}"), columns=columns)
+            rows += zip(*(table[name].to_pylist() for name in columns), strict=True)
+    if not rows:
+        raise RunError(f"{run.root}: no shards here to verify (no manifest/shards): finish the run first")
     stages = sorted({row[1] for row in rows})
     if stage is not None and stage not in stages:
         raise RunError(f"no stage {stage!r} in this run; it has: {', '.join(stages)}")
@@ -157,10 +158,7 @@ def _units(run: Run, stage: str | None, verdict: Verdict) -> Iterator[ManifestRo
         try:
             tables = [storage.read_table(run.url(f"manifest/{name}/{unit}")) for name in _MANIFEST]
             listed = manifest_rows(*tables)
-        except (storage.StorageError, OSError) as error:
-            verdict.problems.append(Problem(f"manifest/*/{unit}", str(error), RERUN))
-            continue
-        except ValueError as error:
+        except (storage.StorageError, OSError, ValueError) as error:
             verdict.problems.append(Problem(f"manifest/*/{unit}", str(error), RERUN))
             continue
         for rows in listed:
@@ -217,14 +215,15 @@ def _unlisted(run: Run, listed: dict[str, tuple[str, int]]) -> Iterator[Problem]
             yield Problem(f"shards/{name}", "no manifest lists it", "delete it, if nothing else needs it")
 
 
-def _coverage(connection: duckdb.DuckDBPyConnection, stage: str | None) -> Iterator[Problem]:
+def _coverage(run: Run, stage: str | None) -> Iterator[Problem]:
     """Every token of a picked document is in its stage once per epoch, and the totals are the plan's."""
     where = "" if stage is None else "WHERE stage = $stage"
     values: dict[str, Any] = {"most": _MOST + 1} | ({} if stage is None else {"stage": stage})
     try:
+        connection = connect(run.root)
         rows = connection.execute(_PIECES.format(where=where), values).fetchall()
         totals = connection.execute(_TOTALS).fetchall()
-    except duckdb.Error as error:
+    except (duckdb.Error, RunError) as error:
         yield Problem("manifest", f"cannot be asked: {error}", "run the mixture again")
         return
     for number, (name, document, epoch, offset, length, ends, tokens) in enumerate(rows):

@@ -85,8 +85,8 @@ def verify(
 ) -> None:
     """Check every shard of RUN_DIRECTORY and prove, on a sample, that its tokens are its texts'.
 
-    Checksums of files, footers, sequences and tokens; where each sequence lies in its file; boundaries, padding
-    and counts; the manifest's rows against the shards; every token of every picked document there
+    Checksums of files, footers, sequences and tokens; where each sequence lies in its file; boundaries,
+    padding and counts; the manifest's rows against the shards; every token of every picked document there
     once an epoch. Each problem is a line: where, what, what to do. Exit status 1 if there are any.
     """
     from curate.run_directory import RunError, open_run

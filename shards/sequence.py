@@ -1,7 +1,7 @@
 """One sequence of a shard in reading order, with the documents it is made of: for looking, not for training.
 
-A sequence costs one memory-mapped read of its tokens, and a permutation of them where the shard is stored in a
-zig-zag order. A trainer reads through `shards.loader`.
+A sequence costs one memory-mapped read of its tokens, and a permutation of them where the shard is stored
+in a zig-zag order. A trainer reads through `shards.loader`.
 """
 
 from __future__ import annotations

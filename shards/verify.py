@@ -3,7 +3,7 @@
     file ─▶ size, XXH3-128 ─▶ footer ─▶ layout in the file ─▶ each record batch: rows, then its manifest rows
 
 Nothing is trusted that has not been checked: a wrong footer ends the look at a shard, since it says where all
-else lies. Each byte is read twice (as a file, then mapped) and hashed twice, at about 5 GB/s a core from page
+else lies. Each byte is read twice (as a file, then mapped) and hashed twice: some 4 GB/s a core from page
 cache. Memory: a 512 KiB buffer, and the boundaries of one record batch; tokens are only mapped.
 """
 
@@ -53,7 +53,7 @@ def verify_shard(
     rows: ManifestRows,
     *,
     context_parallel: int | None = None,
-    advance: Callable[[int], None] = lambda read: None,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Problem]:
     """What is wrong with the shard at `path`, of which the manifest says `rows`.
 
@@ -97,7 +97,7 @@ def verify_shard(
             blocks = curate_kernels.footer_blocks(footer)
             yield from _against_manifest(header, rows, context_parallel)
             yield from _geometry(source, name, header, blocks, footer_start)
-            yield from _batches(source, base, reader, header, blocks, rows, advance)
+            yield from _batches(base, reader, header, blocks, rows, advance)
     except ShardError as error:
         yield problem(str(error).removeprefix(f"{name}: "))
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -136,7 +136,7 @@ def _against_manifest(
         if header.layout != "contiguous" and header.context_parallel != context_parallel:
             yield Problem(
                 rows.shard,
-                f"its {header.layout} order is made for {header.context_parallel} ranks, not {context_parallel}",
+                f"its {header.layout} order is for {header.context_parallel} ranks, not {context_parallel}",
                 "write it for as many ranks as will read it (context_parallel_size of its stage)",
             )
         try:
@@ -190,7 +190,6 @@ def _geometry(
 
 
 def _batches(
-    source: pa.NativeFile,
     base: int,
     reader: Any,
     header: ShardHeader,
@@ -203,7 +202,7 @@ def _batches(
     if reader.num_record_batches != needed:
         yield Problem(
             name,
-            f"{reader.num_record_batches} record batches, and {rows.sequences} sequences as the manifest says "
+            f"{reader.num_record_batches} record batches; the {rows.sequences} sequences of the manifest "
             f"make {needed}",
             AGAIN,
         )
