@@ -121,7 +121,7 @@ def verify(
 
 def _listed(run: Run, stage: str | None) -> dict[str, tuple[str, int]]:
     """Path and size of every shard that is to be looked at, by name; a file that is broken is named later."""
-    rows = []
+    rows: list[tuple[str, str, str, int]] = []
     for unit in storage.list_files(run.url("manifest/shards")):
         with suppress(storage.StorageError, OSError, pa.ArrowException):
             columns = ["shard", "stage", "path", "bytes"]
