@@ -239,14 +239,19 @@ def status(run_directory: str, as_json: bool) -> None:
 @click.argument("statement", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a row.")
 @click.option("--limit", type=click.IntRange(1), default=200, show_default=True, help="Rows to show.")
-def sql(run_directory: str, statement: str | None, as_json: bool, limit: int) -> None:
+@click.option("--views", is_flag=True, help="Print the views, for `duckdb -init` in RUN_DIRECTORY.")
+def sql(run_directory: str, statement: str | None, as_json: bool, limit: int, views: bool) -> None:
     """Ask a run's manifests with DuckDB; without a STATEMENT, list the views and their columns.
 
     Views: documents, shards, sequences, spans, inventory, plan, stages, notes, and ledger (from the
     first phase on). Plain DuckDB reads the same Parquet files under RUN_DIRECTORY/manifest/.
+    docs/queries.md has what people ask.
     """
-    from curate.sql import query
+    from curate.sql import query, views_script
 
+    if views:
+        click.echo(views_script(), nl=False)
+        return
     if statement is None:
         statement = (
             "SELECT table_name AS view, string_agg(column_name, ', ' ORDER BY ordinal_position) AS columns "
