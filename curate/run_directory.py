@@ -35,9 +35,14 @@ _SHOWS_ONLY = (
     "explain.py",
     "export_command.py",
     "progress.py",
+    "reencode.py",
     "rules_in_force.py",
     "show_rules.py",
     "sql.py",
+    "trace.py",
+    "trace_command.py",
+    "verify.py",
+    "verify_command.py",
     "what_if.py",
 )
 

@@ -442,6 +442,32 @@ def squared_lengths(
 ) -> tuple[pa.Array, int]:
     """The sum of squared document lengths (int64) of sequences, and the bytes read."""
 
+# verify.rs
+
+def wrong_sequences(
+    batch: pa.RecordBatch,
+    *,
+    first_row: int,
+    pad: int,
+    pad_documents_to: int,
+    sources: int,
+    layout: str = "contiguous",
+    context_parallel: int = 1,
+) -> tuple[int, list[tuple[int, str]]]:
+    """How many rows of a shard's record batch are not what their checksums and boundaries say; and why.
+
+    Checked in each row: token_checksums and checksum, the boundaries and what follows from them, pads, and
+    next_tokens. `first_row` is the batch's first row in the shard, `sources` the number of sources; the rest is
+    of the shard's header. The reasons are (row in the batch, words), the first 64. Validate the batch in
+    full first. ValueError for a batch that lacks columns or holds nulls.
+    """
+
+def footer_blocks(footer: bytes) -> list[tuple[int, int, int]]:
+    """(file offset of its message, size of message and zeros, size of body) of every record batch.
+
+    `footer` is the flatbuffer at the end of an Arrow file; ValueError if it is none.
+    """
+
 # permutation.rs
 
 def permuted_indices(size: int, seed: int, start: int, count: int) -> pa.Array:

@@ -22,7 +22,7 @@ use crate::digest;
 use crate::stored_order::StoredOrder;
 
 /// Tokens under one checksum.
-const CHECKSUM_TOKENS: usize = 4096;
+pub const CHECKSUM_TOKENS: usize = 4096;
 
 /// A column without nulls.
 fn complete<T: ArrowPrimitiveType>(
@@ -257,7 +257,7 @@ impl Rows {
 }
 
 /// Plain numbers as the little-endian bytes that lie in a shard.
-fn bytes_of<T: ArrowNativeType>(values: &[T]) -> &[u8] {
+pub fn bytes_of<T: ArrowNativeType>(values: &[T]) -> &[u8] {
     const { assert!(cfg!(target_endian = "little")) }
     // SAFETY: native Arrow numbers have no padding and no invalid byte; the length is that of `values`.
     unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
