@@ -3,7 +3,7 @@
     manifest ─▶ group (shards of one unit) ─▶ pieces ─▶ stored ranges ─▶ one native gather per 64 MiB
 
 Shards are memory-mapped and compared with the manifest's checksum before a token is used. Memory: what is
-gathered at a time (64 MiB, or one document if that is longer) and some 100 bytes per document piece of one
+gathered at a time (64 MiB, or one document if that is longer) and some 150 bytes per document piece of one
 group; nothing is one Python object per document or token. The gather runs at the speed of a copy.
 """
 
