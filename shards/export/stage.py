@@ -39,6 +39,9 @@ _CHECKED_BYTES = 64 << 20
 
 Ints = NDArray[np.int64]
 
+#: What is read of the manifest: no more, so that shards of another version are called that.
+_MANIFEST = pa.schema([field for field in SHARDS if field.name != "footer_checksum"])
+
 #: Lists with one entry per document piece.
 _PER_PIECE = (
     "document_lengths",
@@ -110,9 +113,9 @@ def open_stage(url: str, stage: str) -> Stage:
     for name in sorted(fs.glob(f"{root}/manifest/shards/*.parquet")):
         try:
             rows = pq.read_table(pa.BufferReader(fs.cat_file(name)))
-            tables.append(rows.select(SHARDS.names).cast(SHARDS))
+            tables.append(rows.select(_MANIFEST.names).cast(_MANIFEST))
         except (pa.ArrowException, KeyError, ValueError) as error:
-            raise ShardError(f"{name}: not a manifest of shards: {error}") from error
+            raise ShardError(f"{name}: not a manifest of shards: {error}: run the mixture again") from error
     if not tables:
         raise ShardError(f"{url}: no manifest/shards/*.parquet here: is this a run directory, and written?")
     stages = sorted({name for table in tables for name in table["stage"].unique().to_pylist()})
