@@ -3,7 +3,7 @@
     manifest ─▶ group (shards of one unit) ─▶ pieces ─▶ stored ranges ─▶ one native gather per 64 MiB
 
 Shards are memory-mapped and compared with the manifest's checksum before a token is used. Memory: what is
-gathered at a time (64 MiB, or one document if that is longer) and some 100 bytes per document piece of one
+gathered at a time (64 MiB, or one document if that is longer) and some 150 bytes per document piece of one
 group; nothing is one Python object per document or token. The gather runs at the speed of a copy.
 """
 
@@ -38,6 +38,9 @@ CHUNK_TOKENS = 16 << 20
 _CHECKED_BYTES = 64 << 20
 
 Ints = NDArray[np.int64]
+
+#: What is read of the manifest: no more, so that shards of another version are called that.
+_MANIFEST = pa.schema([field for field in SHARDS if field.name != "footer_checksum"])
 
 #: Lists with one entry per document piece.
 _PER_PIECE = (
@@ -110,9 +113,9 @@ def open_stage(url: str, stage: str) -> Stage:
     for name in sorted(fs.glob(f"{root}/manifest/shards/*.parquet")):
         try:
             rows = pq.read_table(pa.BufferReader(fs.cat_file(name)))
-            tables.append(rows.select(SHARDS.names).cast(SHARDS))
+            tables.append(rows.select(_MANIFEST.names).cast(_MANIFEST))
         except (pa.ArrowException, KeyError, ValueError) as error:
-            raise ShardError(f"{name}: not a manifest of shards: {error}") from error
+            raise ShardError(f"{name}: not a manifest of shards: {error}: run the mixture again") from error
     if not tables:
         raise ShardError(f"{url}: no manifest/shards/*.parquet here: is this a run directory, and written?")
     stages = sorted({name for table in tables for name in table["stage"].unique().to_pylist()})
