@@ -15,6 +15,7 @@ from rich.table import Table
 
 from curate import storage
 from curate.classifiers.command import classifier
+from curate.export_command import export
 from curate.storage import StorageError
 from curate.trace_command import trace
 from curate.verify_command import verify
@@ -78,6 +79,7 @@ def main() -> None:
     curate what-if runs/v4 --set gopher_quality.word_count.min=80
     curate report runs/v4                       the report as one HTML file
     curate classifier train|eval MODEL ...      quality and topic models
+    curate export megatron|mds runs/v4 ...      shards in another trainer's format
     """
 
 
@@ -379,6 +381,7 @@ def report(run_directory: str, output: Path | None) -> None:
 
 
 main.add_command(classifier)
+main.add_command(export)
 main.add_command(trace)
 main.add_command(verify)
 
