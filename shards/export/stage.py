@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from shards.format import ShardError, ShardHeader, read_header
 from shards.manifest import SHARDS
-from shards.reader import check_size
+from shards.verify_files import check_size
 
 #: Tokens that are gathered at a time: 64 MiB.
 CHUNK_TOKENS = 16 << 20
