@@ -288,6 +288,7 @@ class ShardFraming:
         """The end of the file, and `xxh3_64:` with 16 hex digits over the footer's flatbuffer."""
 
 def xxh3_64(data: bytes | memoryview, seed: int = 0) -> int: ...
+
 class Checksum:
     """A streaming XXH3-128, for files that are read or written in parts."""
 
@@ -356,7 +357,7 @@ class HostBuffer:
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
 class HostBuffers:
-    """A pool of reusable host buffers: anonymous memory, aligned to 2 MiB, in huge pages where they can be had.
+    """A pool of reusable host buffers: anonymous memory, aligned to 2 MiB, in huge pages if possible.
 
     `limit` bytes at most are mapped. `on_map(address, bytes)` is called for new mappings, `on_unmap` before
     they go. Buffers of 1 MiB and more are whole huge pages.
@@ -458,8 +459,8 @@ def wrong_sequences(
     """How many rows of a shard's record batch are not what their checksums and boundaries say; and why.
 
     Checked in each row: token_checksums and checksum, the boundaries and what follows from them, pads, and
-    next_tokens. `first_row` is the batch's first row in the shard, `sources` the number of sources; the rest is
-    of the shard's header. The reasons are (row in the batch, words), the first 64. Validate the batch in
+    next_tokens. `first_row` is the batch's first row in the shard, `sources` the number of sources; the rest
+    is of the shard's header. The reasons are (row in the batch, words), the first 64. Validate the batch in
     full first. ValueError for a batch that lacks columns or holds nulls.
     """
 

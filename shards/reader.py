@@ -179,7 +179,7 @@ class StageReader:
 def check_common(
     first: str, one: ShardHeader, name: str, other: ShardHeader, *, also: tuple[str, ...] = ()
 ) -> None:
-    """Raise ShardError, naming both shards, unless they have in common what shards of a stage have, and `also`."""
+    """Raise ShardError, naming both shards, unless they agree on what shards of a stage do, and on `also`."""
     for key in (*COMMON, *also):
         if (left := getattr(one, key)) != (right := getattr(other, key)):
             raise ShardError(
