@@ -2,7 +2,9 @@
 
 `python_of("datatrove")` is the interpreter of `benchmarks/.venvs/datatrove`, made from
 `benchmarks/datatrove_requirements.txt` by pip from PyPI (about a minute, 1 GB of disk) and made again when
-that file changes. Two processes that ask at once wait for one another.
+that file changes. What `datatrove_sources.txt` lists, if there is one, is installed without its dependencies and
+whatever Python it asks for: packages of which a benchmark runs a module that needs none of them. Two processes
+that ask at once wait for one another.
 """
 
 from __future__ import annotations
@@ -23,17 +25,24 @@ def requirements_of(peer: str) -> Path:
     return HERE / f"{peer}_requirements.txt"
 
 
+def sources_of(peer: str) -> Path:
+    """The pinned packages of a peer that come without their dependencies; need not exist."""
+    return HERE / f"{peer}_sources.txt"
+
+
 def pinned_version(peer: str, package: str) -> str:
     """The version of a package in a peer's requirements."""
-    lines = requirements_of(peer).read_text().splitlines()
+    files = [file for file in (requirements_of(peer), sources_of(peer)) if file.exists()]
+    lines = [line for file in files for line in file.read_text().splitlines()]
     return next(line.partition("==")[2] for line in lines if line.startswith(f"{package}=="))
 
 
 def python_of(peer: str) -> Path:
     """The interpreter of a peer's environment. Raises CalledProcessError when it cannot be made."""
     folder = ENVIRONMENTS / peer
-    requirements = requirements_of(peer)
-    stamp, mark = folder / "requirements.sha256", hashlib.sha256(requirements.read_bytes()).hexdigest()
+    requirements, sources = requirements_of(peer), sources_of(peer)
+    pins = requirements.read_bytes() + (sources.read_bytes() if sources.exists() else b"")
+    stamp, mark = folder / "requirements.sha256", hashlib.sha256(pins).hexdigest()
     ENVIRONMENTS.mkdir(exist_ok=True)
     with (ENVIRONMENTS / f"{peer}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -42,5 +51,8 @@ def python_of(peer: str) -> Path:
             venv.create(folder, with_pip=True)
             install = [folder / "bin/python", "-m", "pip", "install", "--quiet"]
             subprocess.run([*install, "--disable-pip-version-check", "-r", requirements], check=True)
+            if sources.exists():
+                alone = ["--disable-pip-version-check", "--no-deps", "--ignore-requires-python"]
+                subprocess.run([*install, *alone, "-r", sources], check=True)
             stamp.write_text(mark)
     return folder / "bin/python"
