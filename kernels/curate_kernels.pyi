@@ -206,7 +206,7 @@ def best_fit_decreasing(
 
 # layout.rs
 
-def gather_planes(
+def gather_sequences(
     pools: list[pa.Array],
     pool: pa.Array,
     pool_start: pa.Array,
@@ -217,14 +217,39 @@ def gather_planes(
     sequences: int,
     sequence_length: int,
     pad: int,
-) -> pa.Array:
-    """Token planes, `fixed_size_list<int32>[sequence_length]`: piece i copies `length[i]` ids from
-    `pools[pool[i]]` (flat int32) at `pool_start[i]` (int64) to `sequence[i]` at `start[i]`; the rest is
-    `pad`.
-    `pool`, `length`, `sequence` and `start` are int32. Pieces come in any order (in output order is
-    fastest). ValueError for a piece out of range or on top of another, and for nulls.
+    layout: str = "contiguous",
+    context_parallel: int = 1,
+    first_row: int = 0,
+) -> list[pa.Array]:
+    """The columns of packed sequences that their tokens determine (`docs/shard-format.md`).
+
+    Piece i is tokens [pool_start, pool_start + length) of pools[pool] (flat int32) and lies at `start`, in
+    reading order, of `sequence` (0..sequences); `pad` fills the rest. `first_row` is the number of the first
+    sequence in its shard.
+
+    Returns tokens (`fixed_size_list<int32>[sequence_length]`, in stored order), next_tokens (`list<int32>`),
+    token_checksums (`fixed_size_list<uint64>`) and checksum (`uint64`). Raises ValueError for a plan that
+    reaches outside its pools or sequences, that puts two pieces in one place, or that the layout cannot take.
     """
 
+class ShardFraming:
+    """The parts of a shard file that are not its buffers, in file order: start, batches, finish.
+
+    `alignment`: what the file offset of every body is a multiple of.
+    """
+
+    def __init__(self, schema: pa.Schema, *, alignment: int) -> None: ...
+    def start(self) -> bytes: ...
+    def batch(self, batch: pa.RecordBatch) -> tuple[bytes, list[tuple[int, int]]]:
+        """The bytes ahead of the batch's body; then for each buffer, depth first, its size and the zeros after it.
+
+        Raises ValueError for a batch that is not of the schema, is a slice, or holds nulls.
+        """
+
+    def finish(self) -> tuple[bytes, str]:
+        """The end of the file, and `xxh3_64:` with 16 hex digits over the footer's flatbuffer."""
+
+def xxh3_64(data: bytes | memoryview, seed: int = 0) -> int: ...
 def sequence_positions(
     document_lengths: pa.Array, sequence_length: int, *, pad_documents_to: int = 1
 ) -> pa.Array:

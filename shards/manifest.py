@@ -18,6 +18,7 @@ SHARDS = pa.schema(
         pa.field("padding", pa.int64(), nullable=False),
         pa.field("bytes", pa.int64(), nullable=False),
         pa.field("checksum", pa.string(), nullable=False),  # algorithm:hexdigest of the file
+        pa.field("footer_checksum", pa.string(), nullable=False),  # and of its footer's flatbuffer
     ]
 )
 
@@ -31,6 +32,7 @@ SEQUENCES = pa.schema(
         pa.field("tokens", pa.int64(), nullable=False),
         pa.field("padding", pa.int64(), nullable=False),
         pa.field("sum_squared_lengths", pa.int64(), nullable=False),
+        pa.field("checksum", pa.uint64(), nullable=False),  # as in the shard
     ]
 )
 

@@ -17,8 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from shards.alignment import PlaneAlignment
-from shards.format import BATCH_BYTES, PREFIX, ShardHeader
+from shards.format import PREFIX, Layout, ShardHeader, batch_sequences, check_layout, plane_alignment
 from shards.manifest import SEQUENCES, SHARDS, SPANS, Manifest
 from shards.order import keyed_seed
 from shards.packing import pack_documents
@@ -71,16 +70,22 @@ def write_shards(
     metadata: dict[str, str],
     publish: Publish,
     seed: int = 0,
+    layout: Layout = "contiguous",
+    context_parallel: int = 1,
 ) -> Manifest:
     """Pack `documents` (`DOCUMENTS`) into shards `{stage}-{group:05d}-{n:04d}.arrow` and publish them.
 
     `pools` are flat int32 token arrays. A shard holds `shard_tokens` (at least one sequence). `metadata`
     needs `tokenizer` (fingerprint) and `mixture` (name); further keys go into the shard's metadata as they
-    are. The result is a function of the arguments: no clock, no generator, no thread order.
+    are. `layout` is the order of the stored tokens, a zig-zag one for `context_parallel` ranks. The result is
+    a function of the arguments: no clock, no generator, no thread order.
 
     Raises ValueError for arguments that make no sense, for a document outside its pool, and if the tokens
     written are not the tokens given.
     """
+    check_layout(
+        layout, context_parallel, sequence_length=sequence_length, pad_documents_to=pad_documents_to
+    )
     table = _checked(documents, pools, sources, metadata)
     unit = _pack(
         table,
@@ -93,37 +98,56 @@ def write_shards(
     header = ShardHeader(
         stage=stage,
         sequence_length=sequence_length,
-        batch_sequences=min(per_shard, max(1, BATCH_BYTES // (4 * sequence_length))),
+        batch_sequences=min(per_shard, batch_sequences(sequence_length)),
         pad=pad,
         pad_documents_to=pad_documents_to,
         tokenizer=metadata["tokenizer"],
         mixture=metadata["mixture"],
         sources=tuple(sources),
+        layout=layout,
+        context_parallel=1 if layout == "contiguous" else context_parallel,
         extra={key: value for key, value in metadata.items() if key not in ("tokenizer", "mixture")},
     )
     schema = header.schema()
-    alignment = PlaneAlignment.of(schema)
+    alignment = plane_alignment(sequence_length)
 
     names: list[str] = []
     files: list[Published] = []
+    footers: list[str] = []
+    checksums: list[pa.Array] = []
     for first in range(0, unit.sequences, per_shard):
         last = min(first + per_shard, unit.sequences)
         names.append(f"{stage}-{group:05d}-{len(names):04d}.arrow")
 
         def write(sink: BinaryIO, first: int = first, last: int = last) -> None:
-            with pa.ipc.new_file(sink, schema) as writer:
-                position = 0
-                for batch in _batches(unit, pools, header, schema, first, last):
-                    writer.write_batch(batch, custom_metadata=alignment.metadata(position))
-                    position = sink.tell()
+            framing = curate_kernels.ShardFraming(schema, alignment=alignment)
+            sink.write(framing.start())
+            for batch in _batches(unit, pools, header, schema, first, last):
+                _write_batch(sink, framing, batch)
+                checksums.append(batch["checksum"])
+            end, checksum = framing.finish()
+            sink.write(end)
+            footers.append(checksum)
 
         files.append(publish(names[-1], write))
 
-    manifest = _manifest(unit, header, per_shard, names, files)
+    manifest = _manifest(unit, header, per_shard, names, files, footers, checksums)
     given, written = int(unit.given.sum()), sum(manifest.shards["tokens"].to_pylist())
     if given != written:
         raise ValueError(f"{stage} group {group}: {given} tokens in, {written} tokens out")
     return manifest
+
+
+def _write_batch(sink: BinaryIO, framing: curate_kernels.ShardFraming, batch: pa.RecordBatch) -> None:
+    """A record batch: its message, then its buffers as they lie in memory, depth first."""
+    prefix, sizes = framing.batch(batch)
+    sink.write(prefix)
+    buffers = [buffer for column in batch.columns for buffer in column.buffers()]
+    for buffer, (size, zeros) in zip(buffers, sizes, strict=True):
+        if size:
+            sink.write(memoryview(buffer)[:size])
+        if zeros:
+            sink.write(bytes(zeros))
 
 
 @dataclass(frozen=True)
@@ -192,7 +216,7 @@ def _batches(
         rows = len(bounds) - 1
         length = unit.length[pieces]
         pool_start = unit.taken("pool_start", pieces).to_numpy() + unit.offset[pieces]
-        planes = curate_kernels.gather_planes(
+        planes, next_tokens, token_checksums, checksum = curate_kernels.gather_sequences(
             pools,
             unit.taken("pool", pieces),
             pa.array(pool_start),
@@ -202,10 +226,15 @@ def _batches(
             sequences=rows,
             sequence_length=header.sequence_length,
             pad=header.pad,
+            layout=header.layout,
+            context_parallel=header.context_parallel,
+            first_row=begin - first,
         )
         offsets = pa.array(bounds.astype(np.int32))
+        padded = -(-length // header.pad_documents_to) * header.pad_documents_to
         lists = [
             pa.array(length),
+            pa.array(padded),
             unit.taken("document_id", pieces),
             pa.array(unit.offset[pieces]),
             unit.taken("source_id", pieces),
@@ -213,9 +242,15 @@ def _batches(
         ]
         tokens = np.add.reduceat(length, bounds[:-1], dtype=np.int64)
         squares = np.add.reduceat(length.astype(np.int64) ** 2, bounds[:-1])
+        lengths, padded_lengths, *provenance = (pa.ListArray.from_arrays(offsets, values) for values in lists)
         columns = [
             planes,
-            *(pa.ListArray.from_arrays(offsets, values) for values in lists),
+            lengths,
+            padded_lengths,
+            next_tokens,
+            token_checksums,
+            checksum,
+            *provenance,
             pa.array((header.sequence_length - tokens).astype(np.int32)),
             pa.array(squares),
         ]
@@ -227,7 +262,13 @@ def _batches(
 
 
 def _manifest(
-    unit: _Unit, header: ShardHeader, per_shard: int, names: list[str], files: list[Published]
+    unit: _Unit,
+    header: ShardHeader,
+    per_shard: int,
+    names: list[str],
+    files: list[Published],
+    footers: list[str],
+    checksums: list[pa.Array],
 ) -> Manifest:
     numbers = np.arange(unit.sequences)
     shard_of, row = numbers // per_shard, (numbers % per_shard).astype(np.int32)
@@ -250,6 +291,7 @@ def _manifest(
         "padding": per_shard_sum(padding),
         "bytes": [file.bytes for file in files],
         "checksum": [file.checksum for file in files],
+        "footer_checksum": footers,
     }
     sequences = {
         "shard": names_column.take(pa.array(shard_of)),
@@ -259,6 +301,7 @@ def _manifest(
         "tokens": tokens,
         "padding": padding,
         "sum_squared_lengths": unit.per_sequence(unit.length.astype(np.int64) ** 2),
+        "checksum": pa.chunked_array(checksums, pa.uint64()),
     }
     spans = {
         "document_id": unit.taken("document_id"),

@@ -20,7 +20,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards import writer as writer_module
-from shards.alignment import PLANE_ALIGNMENT
 from shards.format import ShardError, read_header, shard_schema
 from shards.manifest import SEQUENCES, SHARDS, SPANS, Manifest
 from shards.writer import DOCUMENTS, write_shards

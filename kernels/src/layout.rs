@@ -1,23 +1,30 @@
-//! From a packing plan to token planes, the positions that go with them, and the checksum of a file.
+//! From a packing plan to the sequences of a record batch: tokens in stored order, and their checksums.
 //!
-//! Planes are written front to back, every token once: pieces are put in output order and each is one
-//! bounds-checked copy out of its pool, so a hostile plan is an error and never a stray read.
-//! Cost: memory bandwidth, plus a sort of the pieces when they do not come in output order.
+//! Planes are written front to back: pieces are put in output order and each is one bounds-checked copy out
+//! of its pool, so a hostile plan is an error and never a stray read. A row is put into stored order and
+//! hashed while it is in cache. Floor: one read and one write of the tokens; plus a sort of the pieces when
+//! they do not come in output order, and one more copy of a row where the order is not contiguous.
 
 use std::sync::Arc;
 
-use arrow_array::types::{ArrowPrimitiveType, Int32Type, Int64Type};
+use arrow_array::types::{ArrowPrimitiveType, Int32Type, Int64Type, UInt64Type};
 use arrow_array::{
-    Array, ArrayRef, FixedSizeListArray, Int32Array, ListArray, PrimitiveArray, make_array,
+    Array, ArrayRef, FixedSizeListArray, Int32Array, ListArray, PrimitiveArray, UInt64Array,
+    make_array,
 };
+use arrow_buffer::{ArrowNativeType, OffsetBuffer};
 use arrow_data::ArrayData;
 use arrow_pyarrow::FromPyArrow;
 use arrow_schema::{DataType, Field};
 use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 use crate::arrow::{numbers, to_python};
+use crate::stored_order::StoredOrder;
+
+/// Tokens under one checksum.
+const CHECKSUM_TOKENS: usize = 4096;
 
 /// A column without nulls.
 fn complete<T: ArrowPrimitiveType>(
@@ -147,31 +154,142 @@ impl Plan {
         Ok((row * width + at, tokens))
     }
 
-    fn gather(&self, rows: usize, width: usize, pad: i32) -> PyResult<Vec<i32>> {
-        let (mut out, total) = plane_buffer(rows, width)?;
-        for piece in self.order() {
-            let (at, tokens) = self
-                .piece(piece as usize, rows, width)
-                .map_err(PyValueError::new_err)?;
-            if at < out.len() {
-                return Err(PyValueError::new_err(format!(
-                    "piece {piece}: its place in sequence {} at {} is already taken",
-                    at / width,
-                    at % width
-                )));
+    /// Rows of `width` tokens in stored order, and what goes with them.
+    fn gather(&self, rows: usize, width: usize, options: &Options) -> PyResult<Rows> {
+        let (mut tokens, _) = plane_buffer(rows, width)?;
+        let mut out = Rows::default();
+        let order = self.order();
+        let mut pieces = order.as_slice();
+        let (mut starts, mut lengths, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
+        for row in 0..rows {
+            let (begin, end) = (row * width, (row + 1) * width);
+            starts.clear();
+            lengths.clear();
+            while let Some((&piece, rest)) = pieces.split_first() {
+                let (at, text) = self
+                    .piece(piece as usize, rows, width)
+                    .map_err(PyValueError::new_err)?;
+                if at >= end {
+                    break;
+                }
+                if at < tokens.len() {
+                    return Err(PyValueError::new_err(format!(
+                        "piece {piece}: its place in sequence {} at {} is already taken",
+                        at / width,
+                        at % width
+                    )));
+                }
+                starts.push(at - begin);
+                lengths.push(text.len() as i32);
+                tokens.resize(at, options.pad);
+                tokens.extend_from_slice(text);
+                pieces = rest;
             }
-            out.resize(at, pad);
-            out.extend_from_slice(tokens);
+            tokens.resize(end, options.pad);
+            out.finish_row(
+                row,
+                &mut tokens[begin..],
+                &starts,
+                &lengths,
+                &mut scratch,
+                options,
+            )?;
         }
-        out.resize(total, pad);
+        out.tokens = tokens;
         Ok(out)
     }
 }
 
+/// How rows are stored.
+struct Options {
+    pad: i32,
+    order: StoredOrder,
+    first_row: u64, // number of the first row in its shard
+}
+
+#[derive(Default)]
+struct Rows {
+    tokens: Vec<i32>,
+    next_tokens: Vec<i32>,
+    next_bounds: Vec<i32>,
+    token_checksums: Vec<u64>,
+    checksums: Vec<u64>,
+}
+
+impl Rows {
+    /// Put a gathered row into stored order and take its checksums, while it is in cache.
+    fn finish_row(
+        &mut self,
+        row: usize,
+        tokens: &mut [i32],
+        starts: &[usize],
+        lengths: &[i32],
+        scratch: &mut Vec<i32>,
+        options: &Options,
+    ) -> PyResult<()> {
+        if self.next_bounds.is_empty() {
+            self.next_bounds.push(0);
+        }
+        let next_from = self.next_tokens.len();
+        if options.order != StoredOrder::Contiguous {
+            scratch.clear();
+            scratch.extend_from_slice(tokens);
+            options
+                .order
+                .store(scratch, starts, options.pad, tokens, &mut self.next_tokens)
+                .map_err(|error| PyValueError::new_err(format!("sequence {row}: {error}")))?;
+        }
+        let bound = i32::try_from(self.next_tokens.len()).map_err(|_| {
+            PyValueError::new_err("too many chunk boundaries for one batch: gather fewer sequences")
+        })?;
+        self.next_bounds.push(bound);
+        let checksums_from = self.token_checksums.len();
+        self.token_checksums.extend(
+            tokens
+                .chunks(CHECKSUM_TOKENS)
+                .map(|run| xxh3_64_with_seed(bytes_of(run), 0)),
+        );
+        let mut state = Xxh3::with_seed(options.first_row + row as u64);
+        state.update(bytes_of(lengths));
+        state.update(bytes_of(&self.next_tokens[next_from..]));
+        state.update(bytes_of(&self.token_checksums[checksums_from..]));
+        self.checksums.push(state.digest());
+        Ok(())
+    }
+}
+
+/// Plain numbers as the little-endian bytes that lie in a shard.
+fn bytes_of<T: ArrowNativeType>(values: &[T]) -> &[u8] {
+    const { assert!(cfg!(target_endian = "little")) }
+    // SAFETY: native Arrow numbers have no padding and no invalid byte; the length is that of `values`.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+}
+
+fn fixed_lists<T: ArrowPrimitiveType>(values: Vec<T::Native>, width: usize) -> PyResult<ArrayRef> {
+    let item = Arc::new(Field::new("item", T::DATA_TYPE, true));
+    let values = Arc::new(PrimitiveArray::<T>::new(values.into(), None));
+    let width = i32::try_from(width).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    FixedSizeListArray::try_new(item, width, values, None)
+        .map(|array| Arc::new(array) as ArrayRef)
+        .map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+fn lists(bounds: Vec<i32>, values: Vec<i32>) -> PyResult<ArrayRef> {
+    let bounds = if bounds.is_empty() { vec![0] } else { bounds };
+    let item = Arc::new(Field::new("item", DataType::Int32, true));
+    let values = Arc::new(Int32Array::from(values));
+    ListArray::try_new(item, OffsetBuffer::new(bounds.into()), values, None)
+        .map(|array| Arc::new(array) as ArrayRef)
+        .map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
 #[pyfunction]
-#[pyo3(signature = (pools, pool, pool_start, length, sequence, start, *, sequences, sequence_length, pad))]
+#[pyo3(signature = (
+    pools, pool, pool_start, length, sequence, start, *, sequences, sequence_length, pad,
+    layout = "contiguous", context_parallel = 1, first_row = 0
+))]
 #[allow(clippy::too_many_arguments)] // the columns of one plan
-fn gather_planes<'py>(
+fn gather_sequences<'py>(
     py: Python<'py>,
     pools: Vec<Bound<'py, PyAny>>,
     pool: &Bound<'py, PyAny>,
@@ -182,7 +300,10 @@ fn gather_planes<'py>(
     sequences: i64,
     sequence_length: i64,
     pad: i32,
-) -> PyResult<Bound<'py, PyAny>> {
+    layout: &str,
+    context_parallel: i64,
+    first_row: u64,
+) -> PyResult<Vec<Bound<'py, PyAny>>> {
     let plan = Plan {
         pools: pools
             .iter()
@@ -209,15 +330,29 @@ fn gather_planes<'py>(
     }
     let rows = usize::try_from(sequences)
         .map_err(|_| PyValueError::new_err(format!("sequences {sequences} is below 0")))?;
-    let width = width(sequence_length)?;
-    let out: ArrayRef = py.detach(|| {
-        let tokens = plan.gather(rows, width as usize, pad)?;
-        let item = Arc::new(Field::new("item", DataType::Int32, true));
-        FixedSizeListArray::try_new(item, width, Arc::new(Int32Array::from(tokens)), None)
-            .map(|array| Arc::new(array) as ArrayRef)
-            .map_err(|error| PyValueError::new_err(error.to_string()))
+    let width = width(sequence_length)? as usize;
+    let options = Options {
+        pad,
+        order: StoredOrder::new(layout, context_parallel, width).map_err(PyValueError::new_err)?,
+        first_row,
+    };
+    let columns = py.detach(|| {
+        let out = plan.gather(rows, width, &options)?;
+        Ok::<_, PyErr>([
+            fixed_lists::<Int32Type>(out.tokens, width)?,
+            lists(out.next_bounds, out.next_tokens)?,
+            fixed_lists::<UInt64Type>(out.token_checksums, width.div_ceil(CHECKSUM_TOKENS))?,
+            Arc::new(UInt64Array::from(out.checksums)) as ArrayRef,
+        ])
     })?;
-    to_python(py, &out)
+    columns.iter().map(|column| to_python(py, column)).collect()
+}
+
+/// XXH3-64 of the bytes of any buffer.
+#[pyfunction]
+#[pyo3(signature = (data, seed = 0))]
+fn xxh3_64(data: &[u8], seed: u64) -> u64 {
+    xxh3_64_with_seed(data, seed)
 }
 
 fn positions(lengths: &ListArray, width: usize, multiple: usize) -> PyResult<Vec<i32>> {
@@ -310,6 +445,7 @@ impl Checksum {
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Checksum>()?;
-    module.add_function(wrap_pyfunction!(gather_planes, module)?)?;
+    module.add_function(wrap_pyfunction!(gather_sequences, module)?)?;
+    module.add_function(wrap_pyfunction!(xxh3_64, module)?)?;
     module.add_function(wrap_pyfunction!(sequence_positions, module)?)
 }

@@ -10,6 +10,7 @@ mod clusters;
 mod edits;
 mod fim;
 mod identity;
+mod ipc;
 mod language;
 mod layout;
 mod minhash;
@@ -17,6 +18,7 @@ mod packing;
 mod permutation;
 mod preparation;
 mod privacy;
+mod stored_order;
 mod text;
 
 /// What the fuzz targets call (`fuzz/`).
@@ -39,6 +41,7 @@ fn curate_kernels(module: &Bound<'_, PyModule>) -> PyResult<()> {
     preparation::register(module)?;
     packing::register(module)?;
     layout::register(module)?;
+    ipc::register(module)?;
     permutation::register(module)?;
     privacy::register(module)?;
     fim::register(module)?;
