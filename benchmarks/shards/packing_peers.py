@@ -8,9 +8,8 @@ Each packs the same lengths that ours packs. What is inside of the clock, and wh
 - TRL 1.16: `pack_dataset(dataset, L, "bfd_split")` in one batch of all documents, which is its best fill (its
   default is batches of 1,000). It moves tokens too: they are one byte each here, so that this costs little.
 - OLMo-core 3.0: `InstancePacker`. Its tree of 2 L nodes is built outside of the clock.
-- Megatron-Bridge 0.6.2: `first_fit_decreasing`, a scan of all open bins for every document: its time grows
-  with the square of the documents, so it gets few. Both are run from their files as they stand there; what
-  else these files import (torch, Megatron) has no part in packing.
+- Megatron-Bridge 0.6.2: `first_fit_decreasing`. Both are run from their files as they stand there; what else
+  these files import (torch, Megatron) has no part in packing.
 - grain 0.2.18: `BestFitPackIterDataset`, 64 open bins, online; it copies tokens and writes segment ids and
   positions too, and flushes all bins when a document fits in none.
 """
@@ -84,7 +83,7 @@ def olmo(documents: NDArray[np.int64], capacity: int) -> Packed:
 
 
 def bridge(documents: NDArray[np.int64], capacity: int) -> Packed:
-    wanted = ("find_first_bin_that_fits", "first_fit", "first_fit_decreasing")
+    wanted = ("_SegmentTree", "first_fit", "first_fit_decreasing")
     first_fit_decreasing = _picked("megatron/bridge/data/packing/algorithms.py", wanted)[wanted[-1]]
     lengths = cut(documents, capacity).tolist()
     started = time.perf_counter()

@@ -1,0 +1,82 @@
+"""Our side of packing: the kernel alone, and all of `pack_documents`, over lengths in memory.
+
+The kernel packs the pieces that every peer packs, without a cap on documents, which no peer has; then with
+the cap of 1,024 that shards have. `pack_documents` cuts, packs with the cap, orders and checks. Each work is
+done until half a second is over, three times at least, and the median is taken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import curate_kernels
+import numpy as np
+import pyarrow as pa
+
+from benchmarks.shards.lengths import NAMES, cut, draw
+from shards.packing import pack_documents
+
+CAP = 1024
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    arguments.add_argument("--documents", type=int, required=True)
+    arguments.add_argument("--capacities", type=int, nargs="+", default=[8192, 131072])
+    arguments.add_argument("--run", type=Path)
+    arguments.add_argument("--whole", action="store_true", help="the cap and pack_documents too")
+    given = arguments.parse_args()
+    measured: dict[str, float] = {}
+    for name in NAMES:
+        documents = draw(name, given.documents, run=given.run)
+        keys = pa.array(np.random.default_rng(2).random(len(documents)))
+        for capacity in given.capacities:
+            pieces = pa.array(cut(documents, capacity))
+            # The memory that a packing has to move: a length in, a sequence and a start out.
+            measured[f"{name} {capacity} floor"] = len(documents) / _seconds(lambda n=len(pieces): _move(n))
+            works: dict[str, Callable[[], int]] = {
+                "kernel": lambda: _kernel(pieces, capacity, len(pieces)),
+                "capped": lambda: _kernel(pieces, capacity, CAP),
+                "whole": lambda: _whole(documents, keys, capacity),
+            }
+            for work in works if given.whole else ("kernel",):
+                sequences = works[work]()
+                measured[f"{name} {capacity} {work} fill"] = int(documents.sum()) / (sequences * capacity)
+                measured[f"{name} {capacity} {work} rate"] = len(documents) / _seconds(works[work])
+    print(json.dumps({"measured": measured}))
+
+
+def _kernel(pieces: pa.Array, capacity: int, cap: int) -> int:
+    sequence, _ = curate_kernels.best_fit_decreasing(pieces, capacity, max_documents=cap)
+    return int(sequence.to_numpy().max()) + 1
+
+
+def _whole(documents: Any, keys: pa.Array, capacity: int) -> int:
+    table = pack_documents(pa.array(documents), keys, sequence_length=capacity, max_documents=CAP)
+    return int(table["sequence"].to_numpy()[-1]) + 1
+
+
+def _move(count: int) -> None:
+    lengths = np.empty(count, np.int32)
+    np.copyto(lengths, 7)
+    lengths.copy()
+    lengths.copy()
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    times: list[float] = []
+    while len(times) < 3 or (sum(times) < 0.5 and len(times) < 50):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+if __name__ == "__main__":
+    main()
