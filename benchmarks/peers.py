@@ -2,9 +2,9 @@
 
 `python_of("datatrove")` is the interpreter of `benchmarks/.venvs/datatrove`, made from
 `benchmarks/datatrove_requirements.txt` by pip from PyPI (about a minute, 1 GB of disk) and made again when
-that file changes. What `datatrove_sources.txt` lists, if there is one, is installed without its dependencies and
-whatever Python it asks for: packages of which a benchmark runs a module that needs none of them. Two processes
-that ask at once wait for one another.
+that file changes. What `datatrove_sources.txt` lists, if there is one, is installed without its dependencies
+and whatever Python it asks for: packages of which a benchmark runs a module that needs none of them. Two
+processes that ask at once wait for one another.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     python -m benchmarks.shards --only packing --quick
 
 Every part is a module here that says what it measures and against which floor. The sides of a part run in
-turn, each a process of its own on one core, for several rounds; medians are quoted. A side that fails stops the
-benchmark, and nothing is written then; nor is anything with `--only` or `--quick`.
+turn, each a process of its own on one core, for several rounds; medians are quoted. A side that fails stops
+the benchmark, and nothing is written then; nor is anything with `--only` or `--quick`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.measure import ROOT, machine
 
-from . import packing
+from . import packing, writing
 from .rows import Row, show
 
 RESULT = ROOT / "benchmarks" / "results" / "shards.json"
@@ -32,7 +32,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small inputs, one round; writes no result")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
-    parser.add_argument("--run", type=Path, help="a run directory: its documents' lengths stand for the sample's")
+    parser.add_argument(
+        "--run", type=Path, help="a run directory: its documents' lengths stand for the sample's"
+    )
     given = parser.parse_args()
     rows: list[Row] = []
     for name, part in PARTS.items():
@@ -63,6 +65,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "packing": lambda given: packing.run(
         quick=given.quick, rounds=_rounds(given), core=given.core, lengths_of=given.run
     ),
+    "writing": lambda given: writing.run(quick=given.quick, rounds=_rounds(given), core=given.core),
 }
 
 

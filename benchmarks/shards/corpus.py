@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.storage import publish, publish_table
+from shards.manifest import Manifest
 from shards.writer import DOCUMENTS, write_shards
 
 from .lengths import draw
@@ -50,29 +51,31 @@ def documents(tokens: int, *, seed: int = 1) -> tuple[pa.Table, pa.Array]:
     return pa.table(columns, schema=DOCUMENTS), pa.array(pool)
 
 
-def shards(
-    folder: Path, *, length: int, sequences: int, pad_documents_to: int = 1, shard_tokens: int = SHARD_TOKENS
-) -> int:
+def shards(folder: Path, *, length: int, sequences: int) -> int:
     """Write a run directory of about so many sequences; the number that there are."""
-    table, pool = documents(length * sequences)
-    manifest = write_shards(
+    manifest = write_documents(folder, *documents(length * sequences), length=length)
+    kinds: dict[str, pa.Table] = {"shards": manifest.shards, "sequences": manifest.sequences}
+    for kind, rows in (kinds | {"spans": manifest.spans}).items():
+        publish_table(str(folder), f"manifest/{kind}/bench.parquet", rows)
+    return len(manifest.sequences)
+
+
+def write_documents(folder: Path, table: pa.Table, pool: pa.Array, *, length: int) -> Manifest:
+    """Documents to published shards, as a run's write phase does it for a unit."""
+    return write_shards(
         table,
         [pool],
         stage=STAGE,
         sequence_length=length,
         group=0,
-        shard_tokens=shard_tokens,
+        shard_tokens=SHARD_TOKENS,
         max_documents=1024,
         pad=PAD,
-        pad_documents_to=pad_documents_to,
+        pad_documents_to=1,
         sources=SOURCES,
         metadata={"tokenizer": "benchmark", "mixture": "benchmark"},
         publish=lambda name, write: publish(str(folder), f"shards/{name}", write),
     )
-    kinds: dict[str, pa.Table] = {"shards": manifest.shards, "sequences": manifest.sequences}
-    for kind, rows in (kinds | {"spans": manifest.spans}).items():
-        publish_table(str(folder), f"manifest/{kind}/bench.parquet", rows)
-    return len(manifest.sequences)
 
 
 def sequences_of(folder: Path) -> NDArray[Any]:

@@ -18,7 +18,7 @@ NAMES = ("sample", "log-normal")
 
 
 def draw(name: str, documents: int, *, seed: int = 1, run: Path | None = None) -> NDArray[np.int64]:
-    """`documents` lengths of a distribution; `run` is a run directory whose manifest stands for the sample."""
+    """`documents` lengths of a distribution; `run`, a run directory, stands for the sample."""
     random = np.random.default_rng(seed)
     if name == "log-normal":
         return np.maximum(random.lognormal(np.log(600), 1.2, documents), 1).astype(np.int64)

@@ -2,10 +2,10 @@
 
 Every comparison is of the same lengths: the large input (2 million documents) for what is compiled, a smaller
 one for what is written in Python, with ours measured on that as well. What each side does is in
-`packing_ours.py` and `packing_peers.py`. The floor is the memory that packing has to move, 12 bytes a piece (a
-length in, a sequence and a start out), as fast as NumPy moves it; the search itself is some log2(L) dependent
-steps a piece beyond that, so no share near 1 is to be had. Targets: 10 million documents a second, and fill of
-at least the peer's.
+`packing_ours.py` and `packing_peers.py`. The floor is the memory that packing has to move, 12 bytes a piece
+(a length in, a sequence and a start out), as fast as NumPy moves it; the search itself is some log2(L)
+dependent steps a piece beyond that, so no share near 1 is to be had. Targets: 10 million documents a second,
+and fill of at least the peer's.
 """
 
 from __future__ import annotations

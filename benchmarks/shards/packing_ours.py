@@ -12,6 +12,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +39,16 @@ def main() -> None:
         keys = pa.array(np.random.default_rng(2).random(len(documents)))
         for capacity in given.capacities:
             pieces = pa.array(cut(documents, capacity))
-            # The memory that a packing has to move: a length in, a sequence and a start out.
-            measured[f"{name} {capacity} floor"] = len(documents) / _seconds(lambda n=len(pieces): _move(n))
             works: dict[str, Callable[[], int]] = {
-                "kernel": lambda: _kernel(pieces, capacity, len(pieces)),
-                "capped": lambda: _kernel(pieces, capacity, CAP),
-                "whole": lambda: _whole(documents, keys, capacity),
+                "kernel": partial(_kernel, pieces, capacity, len(pieces)),
+                "capped": partial(_kernel, pieces, capacity, CAP),
+                "whole": partial(_whole, documents, keys, capacity),
             }
+            key = f"{name} {capacity}"
+            measured[f"{key} floor"] = len(documents) / _seconds(partial(_move, len(pieces)))
             for work in works if given.whole else ("kernel",):
-                sequences = works[work]()
-                measured[f"{name} {capacity} {work} fill"] = int(documents.sum()) / (sequences * capacity)
-                measured[f"{name} {capacity} {work} rate"] = len(documents) / _seconds(works[work])
+                measured[f"{key} {work} fill"] = int(documents.sum()) / (works[work]() * capacity)
+                measured[f"{key} {work} rate"] = len(documents) / _seconds(works[work])
     print(json.dumps({"measured": measured}))
 
 
@@ -63,10 +63,8 @@ def _whole(documents: Any, keys: pa.Array, capacity: int) -> int:
 
 
 def _move(count: int) -> None:
-    lengths = np.empty(count, np.int32)
-    np.copyto(lengths, 7)
-    lengths.copy()
-    lengths.copy()
+    """The memory that a packing has to move: a length in, a sequence and a start out."""
+    np.zeros(count, np.int32).copy().copy()
 
 
 def _seconds(work: Callable[[], Any]) -> float:

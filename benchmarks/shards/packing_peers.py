@@ -125,7 +125,7 @@ def _check(packed: int, given: int) -> None:
 
 
 def _picked(path: str, wanted: tuple[str, ...]) -> dict[str, Any]:
-    """These classes or functions of an installed package's file, as they stand there, and nothing else of it."""
+    """These classes or functions of an installed package's file, as they stand there, and no more of it."""
     file = next((Path(folder, path) for folder in sys.path if Path(folder, path).is_file()), None)
     if file is None:
         raise SystemExit(f"{path} is not in this environment: remove its folder, so that it is made again")

@@ -1,4 +1,4 @@
-"""The formats of the peers: their own writers and readers of fixed sequences of int32, by the loaders' environment.
+"""The formats of the peers: their own writers and readers of fixed sequences of int32.
 
     write(name, sequences, folder)      the sequences [N, L], in the peer's format
     reader(name, folder, length)        take(indices, out): sequences by number into out [b, L]
@@ -24,8 +24,8 @@ os.environ.update(
 warnings.filterwarnings("ignore")
 logging.disable(logging.WARNING)
 
-import numpy as np
-from numpy.typing import NDArray
+import numpy as np  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
 
 Array = NDArray[Any]
 Take = Callable[[Array, Array], None]
@@ -64,7 +64,10 @@ def write_litdata(sequences: Array, folder: Path) -> None:
     length = sequences.shape[1]
     block = max(1, (1 << 27) // (4 * length)) * length
     writer = BinaryWriter(
-        str(folder), chunk_size=block, item_loader=TokensLoader(block_size=length), follow_tensor_dimension=False
+        str(folder),
+        chunk_size=block,
+        item_loader=TokensLoader(block_size=length),
+        follow_tensor_dimension=False,
     )
     for number, row in enumerate(sequences):
         writer.add_item(number, torch.from_numpy(row))
@@ -92,20 +95,20 @@ def read_numpy(folder: Path, length: int) -> Take:
 def read_numpy_new(folder: Path, length: int) -> Take:
     mapped = np.memmap(folder / "tokens.bin", np.int32, "r").reshape(-1, length)
 
-    def take(indices: Array, out: Array) -> None:
+    def take(indices: Array, _: Array) -> None:
         mapped[indices]
 
     return take
 
 
-def read_mds(folder: Path, length: int) -> Take:
+def read_mds(folder: Path, _: int) -> Take:
     from streaming import StreamingDataset
 
     dataset = StreamingDataset(local=str(folder), shuffle=False, batch_size=1)
     return _one_by_one(lambda number: dataset[number]["tokens"])
 
 
-def read_megatron(folder: Path, length: int) -> Take:
+def read_megatron(folder: Path, _: int) -> Take:
     from megatron.core.datasets.indexed_dataset import IndexedDataset
 
     return _one_by_one(IndexedDataset(str(folder / "tokens"), mmap=True).get)

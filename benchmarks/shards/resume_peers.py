@@ -4,11 +4,11 @@
     python -m benchmarks.shards.resume_peers seek litdata folder --length 4096
     python -m benchmarks.shards.resume_peers start folder --sources 1000 --samples 1000000
 
-`seek` is the time from a saved state to its next sample, with the dataset open. Streaming: 90 % into an epoch of
-so many samples (drawn from those that are there by `epoch_size`), whose order it makes anew. LitData: 90 % into
-the data that is there. `start` is the time to build Megatron's blended dataset over so many `.bin/.idx` files,
-80 KB each, for so many samples of 4,096 tokens: without its cache files, which it then writes; with them; and
-the first sample.
+`seek` is the time from a saved state to its next sample, with the dataset open. Streaming: 90 % into an epoch
+of so many samples (drawn from those that are there by `epoch_size`), whose order it makes anew. LitData: 90 %
+into the data that is there. `start` is the time to build Megatron's blended dataset over so many `.bin/.idx`
+files, 80 KB each, for so many samples of 4,096 tokens: without its cache files, which it then writes; with
+them; and the first sample.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.shards.peer_formats import bytes_of, report
-
 import numpy as np
+
+from benchmarks.shards.peer_formats import bytes_of, report
 
 DOCUMENTS = 100
 DOCUMENT_TOKENS = 200
 LENGTH = 4096
 
 
-def seek_mds(folder: Path, samples: int, length: int) -> float:
+def seek_mds(folder: Path, samples: int) -> float:
     from streaming import StreamingDataset
 
     dataset = StreamingDataset(
@@ -47,7 +47,7 @@ def seek_mds(folder: Path, samples: int, length: int) -> float:
     return time.perf_counter() - started
 
 
-def seek_litdata(folder: Path, samples: int, length: int) -> float:
+def seek_litdata(folder: Path, length: int) -> float:
     from litdata.streaming import StreamingDataset, TokensLoader
 
     dataset = StreamingDataset(str(folder), item_loader=TokensLoader(block_size=length), shuffle=True, seed=1)
@@ -133,8 +133,9 @@ def main() -> None:
     start.add_argument("--samples", type=int, default=1_000_000)
     given = arguments.parse_args()
     if given.verb == "seek":
-        peer = {"mds": seek_mds, "litdata": seek_litdata}[given.peer]
-        report({"seek": peer(given.folder, given.samples, given.length)})
+        mds = given.peer == "mds"
+        seconds = seek_mds(given.folder, given.samples) if mds else seek_litdata(given.folder, given.length)
+        report({"seek": seconds})
         return
     _one_rank(given.folder)
     names = sorted(str(path.with_suffix("")) for path in given.folder.glob("*.idx"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,9 +79,16 @@ class Measured:
 
 
 def interleaved(
-    sides: dict[str, Sequence[Any]], *, rounds: int, cores: list[int]
+    sides: Mapping[str, Sequence[Any]],
+    *,
+    rounds: int,
+    cores: list[int],
+    after: Callable[[], None] = lambda: None,
 ) -> dict[str, Measured]:
-    """Run every side once a round. Raises SystemExit with what it said when a side fails."""
+    """Run every side once a round, and `after` behind each run.
+
+    Raises SystemExit with what it said when a side fails.
+    """
     seen: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
     peaks = dict.fromkeys(sides, 0)
     for _ in range(rounds):
@@ -90,6 +97,7 @@ def interleaved(
                 _, _, peak, output = pinned(list(command), cores, Path(scratch))
             peaks[name] = max(peaks[name], peak)
             seen[name].append(json.loads(output.splitlines()[-1]))
+            after()
     return {name: _summary(runs, peaks[name]) for name, runs in seen.items()}
 
 
