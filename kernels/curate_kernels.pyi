@@ -4,10 +4,12 @@ Text columns are `large_string` (`pa.LargeStringArray`, one chunk). Every functi
 raises `ValueError` on an argument that makes no sense and never panics on data.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 __version__: str
 
@@ -264,6 +266,152 @@ class Checksum:
     def update(self, data: bytes) -> None: ...
     def digest(self) -> str:
         """`xxh3_128:` and 32 hex digits, of all bytes so far."""
+
+# expand.rs, boundaries.rs: what goes with the tokens of packed sequences
+
+def expand(
+    tokens: pa.Array | None,
+    document_lengths: pa.Array,
+    *,
+    sequence_length: int,
+    pad_documents_to: int = 1,
+    fields: Sequence[str] = ("positions",),
+    ignore_label: int = -100,
+    dtype: str = "int32",
+) -> dict[str, pa.Array]:
+    """Flat arrays of sequences x sequence_length values, by field.
+
+    `document_lengths` is `list<int32>`, the documents of each sequence; `tokens` (int32, flat, in reading order) is needed
+    for labels only. A document's slot is its length rounded up to `pad_documents_to`; the last one reaches
+    to the end of the sequence.
+
+    positions: count from 0 in each document and on through its pads. labels: the next token of the document,
+    or `ignore_label` for its last token and for pads. loss_mask (float32): 1 where there is a label, else 0.
+    segment_ids: 1, 2, ... by document; 0 for pads. `dtype` (int32, int64) is that of all but loss_mask.
+
+    Raises ValueError for documents that do not fit, nulls, and unknown fields.
+    """
+
+def boundary_table(
+    document_lengths: pa.Array,
+    sequence_length: int,
+    *,
+    convention: str,
+    pad_documents_to: int = 1,
+    maximum: int = 128,
+) -> pa.Array:
+    """Where the segments of a batch of b sequences end.
+
+    ascend: int64, cumulative ends over b x sequence_length tokens, no leading zero. transformer_engine:
+    int32, the same with a leading zero. mindformers: int32, b x `maximum`, ends within each sequence, filled up with
+    sequence_length; ValueError for a sequence of more documents.
+    """
+
+def block_starts(
+    document_lengths: pa.Array, sequence_length: int, *, pad_documents_to: int = 1, ratio: int
+) -> tuple[pa.Array, pa.Array]:
+    """Complete blocks of `ratio` tokens, which begin anew at every document.
+
+    Returns their starts (int32, within the sequence, sequence by sequence) and their number per document (int32).
+    """
+
+# host_buffers.rs
+
+class HostBuffer:
+    """Memory of a `HostBuffers`, which gets it back when this object and the last view of it are gone."""
+
+    @property
+    def address(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+class HostBuffers:
+    """A pool of reusable host buffers: anonymous memory, aligned to 2 MiB, in huge pages where they can be had.
+
+    `limit` bytes at most are mapped. `on_map(address, bytes)` is called for new mappings, `on_unmap` before
+    they go. Buffers of 1 MiB and more are whole huge pages.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        *,
+        on_map: Callable[[int, int], object] | None = None,
+        on_unmap: Callable[[int, int], object] | None = None,
+    ) -> None: ...
+    def take(self, bytes: int) -> HostBuffer:
+        """A buffer of `bytes`; its content is what was left there. MemoryError beyond the limit."""
+
+    @property
+    def mapped(self) -> int:
+        """Bytes mapped, in use or free."""
+
+    @property
+    def in_use(self) -> int:
+        """Bytes of the buffers that are out."""
+
+# shard_file.rs, read_sequences.rs
+
+class ShardFile:
+    """An open shard. `size` and `footer_checksum` (`xxh3_64:...`) are the manifest's.
+
+    `direct` reads tokens around the page cache, where the filesystem can. With `fetch(offset, length)`, bytes come
+    from that function and `path` is not opened. ValueError for a file that is not what the manifest says,
+    OSError for one that cannot be opened.
+    """
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        *,
+        name: str,
+        size: int,
+        footer_checksum: str | None = None,
+        direct: bool = False,
+        fetch: Callable[[int, int], bytes] | None = None,
+    ) -> None: ...
+    def schema_file(self) -> bytes:
+        """An Arrow file of the shard's footer alone, to read the schema from."""
+
+    def expect(self, *, sequences: int, batch_sequences: int, sequence_length: int) -> None:
+        """The sizes to hold the file against; comes before reading. ValueError if they cannot be."""
+
+def read_sequences(
+    shards: list[ShardFile],
+    shard_of: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    *,
+    sequence_length: int,
+    layout: str,
+    stored_for: int,
+    rank: int,
+    degree: int,
+    pad_documents_to: int,
+    verify: bool,
+    documents: bool,
+    ignore_label: int = -100,
+    dtype: str = "int32",
+    threads: int = 1,
+    tokens: HostBuffer | None = None,
+    positions: HostBuffer | None = None,
+    labels: HostBuffer | None = None,
+    segment_ids: HostBuffer | None = None,
+    loss_mask: HostBuffer | None = None,
+) -> tuple[pa.Array | None, int, int]:
+    """Fill buffers with part `rank` of `degree` of the sequences `rows` of `shards[shard_of]`.
+
+    `layout` and `stored_for` are those of the shards; a zig-zag layout is read at its own degree, or whole in
+    reading order. `dtype` is that of all buffers but loss_mask (float32). `verify` compares the checksums of
+    all that is read. The fields are those of `expand`.
+
+    Returns the documents' lengths (`list<int32>`, if `documents`), the bytes of tokens and the other bytes
+    read. ValueError names the shard, the sequence and the block of what is damaged.
+    """
+
+def squared_lengths(
+    shards: list[ShardFile], shard_of: NDArray[np.int64], rows: NDArray[np.int64], *, verify: bool
+) -> tuple[pa.Array, int]:
+    """The sum of squared document lengths (int64) of sequences, and the bytes read."""
 
 # permutation.rs
 

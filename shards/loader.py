@@ -1,106 +1,153 @@
 """Batches of packed sequences in a global order that is a pure function of (seed, step).
 
+    step ─▶ places ─▶ stream, keyed permutation ─▶ (shard, row) ─▶ kernel: read, verify, expand ─▶ host buffers
+
 The sequences of a stage are permuted anew for every pass, by a keyed permutation in O(1) memory: any step of
 any rank is computed, never replayed, so seeking costs nothing and the order does not depend on the number of
-ranks. No shared memory, no barrier, no background state. Local shards are memory-mapped; remote ones are
-fetched whole, once, into a cache folder.
+ranks. No shared memory, no barrier, no index to build. The next batch is read in the background while one
+is used. `docs/loading.md` has the conventions.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 import tempfile
-from collections import OrderedDict
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import curate_kernels
 import fsspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 
-from shards.format import ShardError, ShardHeader
-from shards.manifest import SHARDS
-from shards.order import keyed_seed
-from shards.reader import Rows, Shard, check_size
+from shards.balance import deal, imbalance
+from shards.batch import BOUNDARIES, FIELDS, TENSORS, Batch, Blocks, Boundaries, Field, Tensor
+from shards.batch import as_tensor, boundary_table, torch
+from shards.cache import PieceCache
+from shards.catalog import planned_batch, read_stage
+from shards.format import ShardError, ShardHeader, check_layout
+from shards.host_memory import Hook, HostMemory, view
+from shards.mixing import Mixture, Weights, mixture_of
+from shards.order import passes
+from shards.reader import StageReader, check_common
+from shards.verify_files import wrong_checksums
 
-#: Shards that are open at one time; an open shard costs one file descriptor and its page tables.
-OPEN_SHARDS = 256
+#: Threads that read a batch from a remote store: they wait more than they work.
+REMOTE_THREADS = 16
 
 
-@dataclass(frozen=True)
-class Batch:
-    """A rank's part of one step: b sequences of L tokens.
+@dataclass
+class BytesRead:
+    """Bytes that a loader has asked its files for."""
 
-    A segment is a document's slot (its length rounded up to the shard's `pad_documents_to`) or the padding at
-    the end of a sequence, which is a segment of its own so that `cu_seqlens` covers every token.
-    """
-
-    step: int
-    tokens: NDArray[np.int32]  # [b, L]
-    positions: NDArray[np.int32]  # [b, L], restarting at every segment
-    cu_seqlens: NDArray[np.int64]  # [segments + 1], flat over the b*L tokens; first 0, last b*L
-    document_lengths: list[NDArray[np.int32]]  # per sequence, without any padding
-    document_ids: list[NDArray[np.uint8]]  # per sequence, [documents, 16]
+    tokens: int = 0  # of token planes, with what verification and O_DIRECT add
+    other: int = 0  # lengths, next tokens, checksums
 
 
 class Loader:
-    """Iterate over the batches of one stage of a run, without end; `state()` is (seed, step)."""
+    """Iterate over the batches of one stage of a run, without end; `state()` is (seed, step).
+
+    >>> loader = Loader("runs/v4", stage="4K", seed=1, rank=3, world_size=8, batch_sequences=512)
+    >>> loader.seek(120_000)
+    >>> batch = next(iter(loader))
+    >>> batch.tokens.shape, batch.boundaries.dtype
+    ((64, 4096), dtype('int64'))
+    """
 
     def __init__(
         self,
-        url: str,
+        url: str | Mapping[str, str],
         *,
         stage: str,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        context_parallel: tuple[int, int] = (0, 1),
         batch_sequences: int | None = None,
         batch_tokens: int | None = None,
+        weights: Weights | None = None,
+        balance: bool = False,
+        fields: Sequence[Field] = ("tokens", "positions"),
+        dtype: Literal["int32", "int64"] = "int32",
+        boundaries: Boundaries = "ascend",
+        maximum_documents: int = 128,
+        blocks: Sequence[int] = (),
+        ignore_label: int = -100,
+        tensor: Tensor = "numpy",
+        verify: Literal["always", "never"] = "always",
+        direct: bool = False,
+        threads: int | None = None,
+        read_ahead: int = 1,
+        host_bytes: int = 16 << 30,
+        device: str | None = None,
+        register: Hook | None = None,
+        unregister: Hook | None = None,
         cache: str | Path | None = None,
+        cache_bytes: int = 8 << 30,
     ) -> None:
-        """`url` is the run directory (a path or any fsspec URL).
+        """`url` is a run directory (a path or any fsspec URL), or several by name, mixed by `weights`.
 
         The global batch is `batch_sequences`, or `batch_tokens / sequence_length`; without either, the batch
-        that the run's plan has for the stage. Rank r of `world_size` takes its r-th contiguous part.
-        `cache` keeps the shards of a remote run (default: a temporary folder that goes with the loader).
+        that the run's plan has for the stage. Rank r of `world_size` (data-parallel ranks) takes its r-th
+        contiguous part; with `balance`, parts of equal number and about equal attention work.
+        `context_parallel` is (rank, size): which part of every sequence this rank reads.
+
+        `weights` are per stream, or [(step, weights), ...] to change them at steps; by default each stream
+        weighs its number of sequences. `fields` are filled in; `boundaries` picks the convention of their
+        tables (`mindformers`: of `maximum_documents` entries) and `blocks` adds tables of compressed blocks.
+
+        `verify` compares the checksums of all that is read. `direct` reads around the page cache. Batches
+        lie in host buffers of `host_bytes` at most, registered by `device="ascend"` or `register(address,
+        bytes)`. Of remote runs, `cache_bytes` are kept in `cache` (default: a temporary folder).
 
         Raises ValueError for options that make no sense (with those that would), ShardError for a manifest
         or shard that is missing, truncated or of another version.
         """
-        self._fs, root = fsspec.core.url_to_fs(str(url))
-        self._root = root.rstrip("/")
-        self._local = isinstance(self._fs, LocalFileSystem)
-        self._temporary = None
-        if not self._local and cache is None:
+        self._urls = {"": str(url)} if not isinstance(url, Mapping) else {n: str(u) for n, u in url.items()}
+        if not self._urls:
+            raise ValueError("a mixture needs at least one stream")
+        self._choose("tensor", tensor, TENSORS)
+        self._choose("boundaries", boundaries, BOUNDARIES)
+        self._choose("verify", verify, ("always", "never"))
+        self._choose("dtype", dtype, ("int32", "int64"))
+        for name in fields:
+            self._choose("field", name, FIELDS)
+        if not fields:
+            raise ValueError(f"fields is empty; there are: {', '.join(FIELDS)}")
+        if tensor == "torch":
+            torch()
+        self.stage, self.names = stage, tuple(self._urls)
+        self._fields, self._dtype, self._tensor = tuple(fields), dtype, tensor
+        self._boundaries, self._maximum, self._blocks = boundaries, maximum_documents, tuple(blocks)
+        self._ignore, self._verify, self._direct = ignore_label, verify == "always", direct
+        self._read_ahead, self._balance = read_ahead, balance
+        self._memory_options = (host_bytes, register, unregister, device)
+        self._cache_bytes = cache_bytes
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._cache_folder = Path(cache) if cache is not None else None
+
+        roots = [fsspec.core.url_to_fs(one) for one in self._urls.values()]
+        self._stages = [read_stage(fs, root.rstrip("/"), stage) for fs, root in roots]
+        remote = any(not isinstance(fs, LocalFileSystem) for fs, _ in roots)
+        self._threads = threads if threads is not None else REMOTE_THREADS if remote else 1
+        if remote and self._cache_folder is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="shards-")
-            cache = self._temporary.name
-        self._cache = Path(cache) if cache is not None else None
-        self._open: OrderedDict[int, Shard] = OrderedDict()
+            self._cache_folder = Path(self._temporary.name)
 
-        table = _stage_shards(self._fs, self._root, stage)
-        self._names: list[str] = table["shard"].to_pylist()
-        self._paths: list[str] = [_relative(path) for path in table["path"].to_pylist()]
-        self._bytes: list[int] = table["bytes"].to_pylist()
-        self._checksums: list[str] = table["checksum"].to_pylist()
-        self._counts: list[int] = table["sequences"].to_pylist()
-        self._ends = np.cumsum(table["sequences"].to_numpy())
-        lengths = sorted(set(table["sequence_length"].to_pylist()))
+        lengths = sorted({one.sequence_length for one in self._stages})
         if len(lengths) > 1:
-            raise ShardError(f"stage {stage!r} mixes sequence lengths {lengths}: a stage has one")
-
-        self.stage = stage
+            raise ShardError(f"stage {stage!r} has sequences of {lengths} tokens: streams of one length mix")
         self.sequence_length: int = lengths[0]
-        self.sequences = int(self._ends[-1])
+        self.sequences = sum(one.sequences for one in self._stages)
         if batch_sequences is None and batch_tokens is None:
-            batch_tokens = _planned_batch(self._fs, self._root, stage)
+            fs, root = roots[0]
+            batch_tokens = planned_batch(fs, root.rstrip("/"), stage)
         self.batch_sequences = _batch_sequences(batch_sequences, batch_tokens, self.sequence_length)
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} is not in 0..{world_size}")
@@ -110,14 +157,17 @@ class Loader:
                 f"a batch of {self.batch_sequences} sequences does not divide over {world_size} ranks; "
                 f"these world sizes work: {', '.join(map(str, sizes))}"
             )
-        self._rank_sequences = self.batch_sequences // world_size
-        self._first = rank * self._rank_sequences
+        self._rank, self._world_size = rank, world_size
+        self._mixture = self._mixed(weights, seed)
         self._seed = seed
         self._step = 0
-        if self._local:
-            for name, path, size in zip(self._names, self._paths, self._bytes, strict=True):
-                check_size(name, self._size(path, name), size)
-        self.header: ShardHeader = self._shard(0).header
+        self.bytes_read = BytesRead()
+        self._process = -1
+        self._in_process()
+        self.header: ShardHeader = self._readers[0].header
+        for reader in self._readers[1:]:
+            check_common(self._urls[self.names[0]], self.header, reader.root, reader.header)
+        self._context_rank, self._context_size = self._context(context_parallel)
 
     def state(self) -> dict[str, int]:
         """All there is to save: the seed and the next step."""
@@ -131,136 +181,285 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         while True:
-            batch = self.batch(self._step)
-            self._step += 1
-            yield batch
+            yield self.next()
+
+    def next(self) -> Batch:
+        """The batch of the next step; the one after is read in the background meanwhile."""
+        self._in_process()
+        step = self._step
+        coming = self._coming.pop(step, None)
+        batch = coming.result() if coming is not None else self.batch(step)
+        self._step = step + 1
+        wanted = range(step + 1, step + 1 + self._read_ahead)
+        for other in [other for other in self._coming if other not in wanted]:
+            self._coming.pop(other).cancel()
+        for later in wanted:
+            if later not in self._coming:
+                self._coming[later] = self._executor.submit(self.batch, later)
+        return batch
+
+    def ahead(self, steps: int) -> Batch:
+        """The batch `steps` after the next one (0: the next one); leaves the state alone."""
+        return self.batch(self._step + steps)
 
     def batch(self, step: int) -> Batch:
         """This rank's part of any step, for looking ahead or back; leaves the state alone."""
-        numbers = self.order(step)
-        rows, length = len(numbers), self.sequence_length
-        tokens = np.empty((rows, length), np.int32)
-        lengths: list[NDArray[np.int32]] = []
-        ids: list[NDArray[np.uint8]] = []
-        shards = np.searchsorted(self._ends, numbers, side="right")
-        for i, (shard, number) in enumerate(zip(shards.tolist(), numbers.tolist(), strict=True)):
-            group, row = self._row(shard, number)
-            tokens[i] = group.tokens[row]
-            begin, end = group.bounds[row], group.bounds[row + 1]
-            lengths.append(group.document_lengths[begin:end])
-            ids.append(group.document_ids[begin:end])
-
-        multiple = self.header.pad_documents_to
-        counts = np.array([len(documents) for documents in lengths])
-        flat = np.concatenate(lengths)
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        self._in_process()
+        streams, numbers = self._rank_order(step)
+        shards, shard_of, rows, where = self._located(streams, numbers)
+        part = self.sequence_length // self._context_size
+        buffers = {
+            name: self._memory.take(len(rows) * part * (4 if self._type(name) != "int64" else 8))
+            for name in self._fields
+        }
+        documents = self._boundaries != "eod" or bool(self._blocks)
         try:
-            positions = curate_kernels.sequence_positions(
-                pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat)), length, pad_documents_to=multiple
-            )
-        except ValueError as error:
-            raise ShardError(
-                f"step {step}: document lengths that do not fit: {error}: run verify()"
-            ) from error
+            lengths = self._read(step, shards, shard_of, rows, documents, buffers)
+        except ShardError:
+            # A damaged copy in the cache is fetched again, once.
+            if not any([self._readers[stream].drop(shard) for stream, shard in where]):
+                raise
+            shards, shard_of, rows, _ = self._located(streams, numbers)
+            lengths = self._read(step, shards, shard_of, rows, documents, buffers)
+        arrays = {
+            name: as_tensor(view(buffer, self._type(name), len(rows)), self._tensor)
+            for name, buffer in buffers.items()
+        }
         return Batch(
             step=step,
-            tokens=tokens,
-            positions=positions.to_numpy().reshape(rows, length),
-            cu_seqlens=_boundaries(-(-flat.astype(np.int64) // multiple) * multiple, offsets, length),
+            sequences=numbers,
+            streams=streams if len(self.names) > 1 else None,
             document_lengths=lengths,
-            document_ids=ids,
+            **self._tables(lengths),
+            **arrays,
         )
 
     def order(self, step: int) -> NDArray[np.int64]:
-        """Numbers of the sequences of this rank's part of `step`, counted over the stage's shards by name."""
-        if step < 0:
-            raise ValueError(f"step {step} is below 0")
-        at, left = step * self.batch_sequences + self._first, self._rank_sequences
-        parts = []
-        while left:
-            number, entry = divmod(at, self.sequences)
-            count = min(left, self.sequences - entry)
-            key = keyed_seed("pass", self._seed, self.stage, number)
-            parts.append(curate_kernels.permuted_indices(self.sequences, key, entry, count).to_numpy())
-            at, left = at + count, left - count
-        return np.concatenate(parts).astype(np.int64)
+        """Numbers of the sequences of this rank's part of `step`, counted over the stage's shards by name.
+
+        Of a mixture, each number counts over its stream; `streams(step)` says which.
+        """
+        return self._rank_order(step)[1]
+
+    def streams(self, step: int) -> NDArray[np.int64]:
+        """The streams of the sequences of this rank's part of `step`, as places in `names`."""
+        return self._rank_order(step)[0]
+
+    def imbalance(self, step: int) -> float:
+        """The largest rank's attention work (sum of squared document lengths) in a step over the mean."""
+        self._in_process()
+        _, _, work, hands = self._dealt(step)
+        return imbalance(work, hands)
+
+    def documents(self, step: int) -> pa.Table:
+        """The documents of this rank's part of a step, in order: sequence (its place in the part), document_id,
+        document_offset, source, epoch, length. Read from the shards through Arrow: for inspection.
+        """
+        self._in_process()
+        tables = []
+        for place, (stream, number) in enumerate(zip(*self._rank_order(step), strict=True)):
+            table = self._readers[stream].documents(int(number))
+            tables.append(
+                table.add_column(0, "sequence", pa.repeat(pa.scalar(place, pa.int32()), len(table)))
+            )
+        return pa.concat_tables(tables)
 
     def verify(self) -> list[str]:
         """Compare the checksum of every shard of the stage with the manifest: what is wrong, a line each."""
-        problems = []
-        for name, path, size, expected in zip(
-            self._names, self._paths, self._bytes, self._checksums, strict=True
-        ):
-            if not expected.startswith("xxh3_128:"):
-                problems.append(f"{name}: no way to check {expected!r}: only xxh3_128 is known")
-                continue
-            try:
-                check_size(name, self._size(path, name), size)
-                checksum = curate_kernels.Checksum()
-                with self._fs.open(f"{self._root}/{path}", "rb") as file:
-                    while data := file.read(8 << 20):
-                        checksum.update(data)
-            except (ShardError, OSError) as error:
-                problems.append(str(error))
-                continue
-            if checksum.digest() != expected:
-                problems.append(f"{name}: checksum {checksum.digest()}, the manifest says {expected}")
-        return problems
+        return [
+            problem
+            for reader in self._readers
+            for problem in wrong_checksums(reader.fs, reader.root, reader.shards)
+        ]
 
-    def _row(self, shard: int, number: int) -> tuple[Rows, int]:
-        return self._shard(shard).row(number - int(self._ends[shard]) + self._counts[shard])
+    @property
+    def memory(self) -> HostMemory:
+        """The pool that batches lie in."""
+        self._in_process()
+        return self._memory
 
-    def _shard(self, number: int) -> Shard:
-        if (shard := self._open.get(number)) is not None:
-            self._open.move_to_end(number)
-            return shard
-        name = self._names[number]
-        shard = Shard(
-            self._fetch(number), name=name, sequences=self._counts[number], bytes=self._bytes[number]
-        )
-        header = shard.header
-        if (header.stage, header.sequence_length) != (self.stage, self.sequence_length):
-            raise ShardError(
-                f"{name}: holds stage {header.stage!r} at {header.sequence_length}, the manifest says "
-                f"{self.stage!r} at {self.sequence_length}"
-            )
-        if self._open and header.pad_documents_to != self.header.pad_documents_to:
-            raise ShardError(f"{name}: pad_documents_to differs from that of {self._names[0]}")
-        self._open[number] = shard
-        if len(self._open) > OPEN_SHARDS:
-            self._open.popitem(last=False)
-        return shard
+    # Order
 
-    def _fetch(self, number: int) -> Path:
-        """The shard as a local file."""
-        name, path = self._names[number], self._paths[number]
-        if self._cache is None:
-            return Path(self._root, path)
-        # Named by content, so that one cache can serve several runs.
-        local = self._cache / f"{self._checksums[number].replace(':', '-')}.arrow"
-        if not local.exists():
-            self._cache.mkdir(parents=True, exist_ok=True)
-            check_size(name, self._size(path, name), self._bytes[number])
-            temporary = local.with_name(f"{local.name}.{os.getpid()}.part")
-            self._fs.get_file(f"{self._root}/{path}", str(temporary))
-            temporary.replace(local)
-        return local
+    def _global_order(self, start: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Streams and numbers of the sequences at places [start, start + count) of the endless order."""
+        if self._mixture is None:
+            numbers = passes(self._stages[0].sequences, start, count, self._seed, self.stage)
+            return np.zeros(count, np.int64), numbers
+        streams = self._mixture.streams(start, count)
+        before = self._mixture.counts(start)
+        numbers = np.empty(count, np.int64)
+        for stream, name in enumerate(self.names):
+            mine = streams == stream
+            size = self._stages[stream].sequences
+            taken = passes(size, before[stream], int(mine.sum()), self._seed, self.stage, name)
+            numbers[mine] = taken
+        return streams, numbers
 
-    def _size(self, path: str, name: str) -> int:
+    def _rank_order(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        if step < 0:
+            raise ValueError(f"step {step} is below 0")
+        if self._balance and self._world_size > 1:
+            streams, numbers, _, hands = self._dealt(step)
+            return streams[hands[self._rank]], numbers[hands[self._rank]]
+        count = self.batch_sequences // self._world_size
+        return self._global_order(step * self.batch_sequences + self._rank * count, count)
+
+    def _dealt(
+        self, step: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Streams, numbers and work of the global batch, and the places of each rank."""
+        streams, numbers = self._global_order(step * self.batch_sequences, self.batch_sequences)
+        shards, shard_of, rows, _ = self._located(streams, numbers)
         try:
-            return int(self._fs.size(f"{self._root}/{path}"))
-        except FileNotFoundError as error:
-            raise ShardError(
-                f"{name}: no file {path} in the run directory: fetch it or rerun the write phase"
-            ) from error
+            sums, read = curate_kernels.squared_lengths(shards, shard_of, rows, verify=self._verify)
+        except ValueError as error:
+            raise ShardError(f"step {step}: {error}") from error
+        with self._lock:
+            self.bytes_read.other += read
+        work = sums.to_numpy()
+        if self._balance:
+            return streams, numbers, work, deal(work, self._world_size)
+        return streams, numbers, work, np.arange(self.batch_sequences).reshape(self._world_size, -1)
 
+    # Reading
 
-def _boundaries(slots: NDArray[np.int64], offsets: NDArray[np.int32], length: int) -> NDArray[np.int64]:
-    """`cu_seqlens` of slots per sequence, with the rest of each sequence as a segment where there is one."""
-    ends = np.concatenate([[0], np.cumsum(slots)])[offsets]
-    rest = length - np.diff(ends)
-    segments = np.insert(slots, offsets[1:], rest)
-    return np.concatenate([[0], np.cumsum(segments[segments > 0])])
+    def _located(
+        self, streams: NDArray[np.int64], numbers: NDArray[np.int64]
+    ) -> tuple[list[curate_kernels.ShardFile], NDArray[np.int64], NDArray[np.int64], list[tuple[int, int]]]:
+        """Open shards, the shard of each sequence among them, its row there; and which shards they are."""
+        shards = np.empty(len(numbers), np.int64)
+        rows = np.empty(len(numbers), np.int64)
+        first = 0
+        firsts = []
+        for stream, stage in enumerate(self._stages):
+            mine = streams == stream if len(self._stages) > 1 else slice(None)
+            found, rows[mine] = stage.places(numbers[mine])
+            shards[mine] = found + first
+            firsts.append(first)
+            first += len(stage.names)
+        distinct, shard_of = np.unique(shards, return_inverse=True)
+        stream_of = np.searchsorted(firsts, distinct, side="right") - 1
+        where = [(int(s), int(shard) - firsts[int(s)]) for s, shard in zip(stream_of, distinct, strict=True)]
+        opened = [self._readers[stream].open(shard) for stream, shard in where]
+        return opened, shard_of.astype(np.int64, copy=False), rows, where
+
+    def _read(
+        self,
+        step: int,
+        shards: list[curate_kernels.ShardFile],
+        shard_of: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        documents: bool,
+        buffers: dict[Field, curate_kernels.HostBuffer],
+    ) -> pa.ListArray | None:
+        try:
+            lengths, tokens, other = curate_kernels.read_sequences(
+                shards,
+                shard_of,
+                rows,
+                sequence_length=self.sequence_length,
+                layout=self.header.layout,
+                stored_for=self.header.context_parallel,
+                rank=self._context_rank,
+                degree=self._context_size,
+                pad_documents_to=self.header.pad_documents_to,
+                verify=self._verify,
+                documents=documents,
+                ignore_label=self._ignore,
+                dtype=self._dtype,
+                threads=self._threads,
+                **buffers,
+            )
+        except ValueError as error:
+            raise ShardError(f"step {step}: {error}") from error
+        with self._lock:
+            self.bytes_read.tokens += tokens
+            self.bytes_read.other += other
+        return lengths
+
+    def _tables(self, lengths: pa.ListArray | None) -> dict[str, Any]:
+        """Boundary and block tables of a batch."""
+        if lengths is None:
+            return {}
+        multiple = self.header.pad_documents_to
+        table = boundary_table(
+            lengths,
+            self._boundaries,
+            sequence_length=self.sequence_length,
+            pad_documents_to=multiple,
+            maximum_documents=self._maximum,
+        )
+        blocks = {}
+        for ratio in self._blocks:
+            found = curate_kernels.block_starts(
+                lengths, self.sequence_length, pad_documents_to=multiple, ratio=ratio
+            )
+            blocks[ratio] = Blocks(*(as_tensor(part.to_numpy(), self._tensor) for part in found))
+        return {
+            "boundaries": None if table is None else as_tensor(table, self._tensor),
+            "blocks": blocks,
+        }
+
+    def _type(self, name: Field) -> str:
+        return "float32" if name == "loss_mask" else self._dtype
+
+    def _in_process(self) -> None:
+        """Make what a process cannot inherit by fork: threads, locks, connections, registered memory."""
+        if self._process == os.getpid():
+            return
+        self._lock = threading.Lock()
+        self._coming: dict[int, Future[Batch]] = {}
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="shards")  # starts its thread when used
+        limit, register, unregister, device = self._memory_options
+        self._memory = HostMemory(limit, register=register, unregister=unregister, device=device)
+        self._readers = []
+        for url, stage in zip(self._urls.values(), self._stages, strict=True):
+            fs, _ = fsspec.core.url_to_fs(url)
+            cache = None
+            if self._cache_folder is not None and not isinstance(fs, LocalFileSystem):
+
+                def fetch(path: str, start: int, end: int, fs: Any = fs) -> bytes:
+                    return cast(bytes, fs.cat_file(path, start=start, end=end))
+
+                cache = PieceCache(self._cache_folder, self._cache_bytes, fetch)
+            self._readers.append(StageReader(url, stage, direct=self._direct, cache=cache))
+        self._process = os.getpid()
+
+    # Options
+
+    def _mixed(self, weights: Weights | None, seed: int) -> Mixture | None:
+        if len(self.names) == 1:
+            if weights is not None:
+                raise ValueError("weights are for several streams: give url as {name: url, ...}")
+            return None
+        if weights is None:
+            weights = {name: stage.sequences for name, stage in zip(self.names, self._stages, strict=True)}
+        return mixture_of(
+            weights, self.names, batch_sequences=self.batch_sequences, seed=seed, stage=self.stage
+        )
+
+    def _context(self, context_parallel: tuple[int, int]) -> tuple[int, int]:
+        rank, size = context_parallel
+        if not 0 <= rank < size:
+            raise ValueError(f"context_parallel rank {rank} is not in 0..{size}")
+        layout, stored = self.header.layout, self.header.context_parallel
+        if layout != "contiguous" and size not in (1, stored):
+            raise ValueError(
+                f"these shards are stored as {layout} for {stored} context-parallel ranks, not for {size}: "
+                f"use {stored} (or 1, in reading order), or write shards for {size}"
+            )
+        check_layout(
+            "contiguous",
+            size,
+            sequence_length=self.sequence_length,
+            pad_documents_to=self.header.pad_documents_to,
+        )
+        return rank, size
+
+    @staticmethod
+    def _choose(what: str, value: str, choices: Sequence[str]) -> None:
+        if value not in choices:
+            raise ValueError(f"{what} {value!r} is not one of {', '.join(choices)}")
 
 
 def _batch_sequences(sequences: int | None, tokens: int | None, length: int) -> int:
@@ -273,45 +472,3 @@ def _batch_sequences(sequences: int | None, tokens: int | None, length: int) -> 
     if sequences is None or sequences < 1:
         raise ValueError("a batch needs at least one sequence")
     return sequences
-
-
-def _planned_batch(fs: Any, root: str, stage: str) -> int | None:
-    """The batch in tokens that the plan has for a stage, if the run directory holds a plan."""
-    for name in sorted(fs.glob(f"{root}/manifest/stages/*.parquet")):
-        with fs.open(name, "rb") as file:
-            rows = pq.read_table(file, columns=["stage", "batch_tokens"]).to_pylist()
-        return next((int(row["batch_tokens"]) for row in rows if row["stage"] == stage), None)
-    return None
-
-
-def _stage_shards(fs: Any, root: str, stage: str) -> pa.Table:
-    """Manifest rows of a stage's shards, sorted by name."""
-    files = sorted(fs.glob(f"{root}/manifest/shards/*.parquet"))
-    if not files:
-        raise ShardError(f"{root}: no manifest/shards/*.parquet here: is this a run directory, and written?")
-    tables = []
-    for name in files:
-        try:
-            with fs.open(name, "rb") as file:
-                tables.append(pq.read_table(file).select(SHARDS.names).cast(SHARDS))
-        except (pa.ArrowException, KeyError, ValueError) as error:
-            raise ShardError(f"{name}: not a manifest of shards: {error}") from error
-    table = pa.concat_tables(tables)
-    stages = sorted(set(table["stage"].to_pylist()))
-    if stage not in stages:
-        near = difflib.get_close_matches(stage, stages, n=3, cutoff=0.4)
-        hint = f"; nearest: {', '.join(near)}" if near else ""
-        raise ValueError(f"no stage {stage!r}{hint}; this run has: {', '.join(stages) or 'none'}")
-    table = table.filter(pc.equal(table["stage"], stage)).sort_by("shard")
-    if min(table["sequences"].to_pylist()) < 1 or min(table["sequence_length"].to_pylist()) < 1:
-        raise ShardError(f"stage {stage!r}: the manifest lists a shard without sequences")
-    if len(set(table["shard"].to_pylist())) < len(table):
-        raise ShardError(f"stage {stage!r}: the manifest lists a shard twice")
-    return table
-
-
-def _relative(path: str) -> str:
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts or "://" in path:
-        raise ShardError(f"{path}: a shard's path is relative to the run directory and stays inside it")
-    return str(parts)

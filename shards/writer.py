@@ -83,9 +83,7 @@ def write_shards(
     Raises ValueError for arguments that make no sense, for a document outside its pool, and if the tokens
     written are not the tokens given.
     """
-    check_layout(
-        layout, context_parallel, sequence_length=sequence_length, pad_documents_to=pad_documents_to
-    )
+    check_layout(layout, context_parallel, sequence_length=sequence_length, pad_documents_to=pad_documents_to)
     table = _checked(documents, pools, sources, metadata)
     unit = _pack(
         table,

@@ -6,9 +6,13 @@
 use pyo3::prelude::*;
 
 mod arrow;
+mod boundaries;
 mod clusters;
+mod digest;
 mod edits;
+mod expand;
 mod fim;
+mod host_buffers;
 mod identity;
 mod ipc;
 mod language;
@@ -18,6 +22,9 @@ mod packing;
 mod permutation;
 mod preparation;
 mod privacy;
+mod read_sequences;
+mod shard_file;
+mod shard_source;
 mod stored_order;
 mod text;
 
@@ -43,6 +50,10 @@ fn curate_kernels(module: &Bound<'_, PyModule>) -> PyResult<()> {
     layout::register(module)?;
     ipc::register(module)?;
     permutation::register(module)?;
+    host_buffers::register(module)?;
+    shard_file::register(module)?;
+    read_sequences::register(module)?;
+    boundaries::register(module)?;
     privacy::register(module)?;
     fim::register(module)?;
     Ok(())

@@ -52,7 +52,7 @@ impl StoredOrder {
     /// The ranges of reading order that rank `rank` of a zig-zag order holds, as they are stored.
     ///
     /// `segments` are (start, end) of the row's segments in reading order.
-    fn chunks(
+    pub fn chunks(
         degree: usize,
         rank: usize,
         segments: impl Iterator<Item = Range<usize>>,
