@@ -15,14 +15,18 @@ import json
 import os
 import platform
 from collections.abc import Callable
+from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 
 from benchmarks.measure import ROOT, machine
+from benchmarks.peers import pinned_version
 
-from . import packing, writing
+from . import crash, loading, order, packing, writing
+from .data import Data, prepared
 from .rows import Row, show
 
+LOADERS = ("torch", "megatron-core", "mosaicml-streaming", "litdata")
 RESULT = ROOT / "benchmarks" / "results" / "shards.json"
 
 
@@ -35,11 +39,15 @@ def main() -> None:
     parser.add_argument(
         "--run", type=Path, help="a run directory: its documents' lengths stand for the sample's"
     )
+    parser.add_argument("--keep", action="store_true", help="keep what is loaded (in build/benchmark_shards)")
     given = parser.parse_args()
     rows: list[Row] = []
-    for name, part in PARTS.items():
-        if given.only is None or name in given.only:
-            found = part(given)
+    with ExitStack() as stack:
+        data: dict[int, Data] = {}
+        for name in given.only or PARTS:
+            if name in WITH_DATA and not data:
+                data = stack.enter_context(prepared(quick=given.quick, keep=given.keep))
+            found = PARTS[name](given, data)
             show(found)
             rows += found
     if given.only or given.quick:
@@ -49,7 +57,8 @@ def main() -> None:
         "machine": machine(),
         "versions": {"python": platform.python_version()}
         | {name: metadata.version(name) for name in ("numpy", "pyarrow")}
-        | packing.versions(),
+        | packing.versions()
+        | {name: pinned_version("loaders", name) for name in LOADERS},
         "rounds": given.rounds,
         "rows": [row.as_json() for row in rows],
     }
@@ -61,12 +70,45 @@ def _rounds(given: argparse.Namespace) -> int:
     return 1 if given.quick else int(given.rounds)
 
 
-PARTS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
-    "packing": lambda given: packing.run(
-        quick=given.quick, rounds=_rounds(given), core=given.core, lengths_of=given.run
-    ),
-    "writing": lambda given: writing.run(quick=given.quick, rounds=_rounds(given), core=given.core),
+def _packing(given: argparse.Namespace, _: dict[int, Data]) -> list[Row]:
+    return packing.run(quick=given.quick, rounds=_rounds(given), core=given.core, lengths_of=given.run)
+
+
+def _writing(given: argparse.Namespace, _: dict[int, Data]) -> list[Row]:
+    return writing.run(quick=given.quick, rounds=_rounds(given), core=given.core)
+
+
+def _loading(given: argparse.Namespace, data: dict[int, Data]) -> list[Row]:
+    return loading.run(data, quick=given.quick, rounds=_rounds(given), core=given.core)
+
+
+def _ranks(given: argparse.Namespace, data: dict[int, Data]) -> list[Row]:
+    return order.ranks(data[1 << 20], rounds=_rounds(given), core=given.core)
+
+
+def _seek(given: argparse.Namespace, data: dict[int, Data]) -> list[Row]:
+    return order.seek(data[4096], quick=given.quick, rounds=_rounds(given), core=given.core)
+
+
+def _start(given: argparse.Namespace, _: dict[int, Data]) -> list[Row]:
+    return order.start(quick=given.quick, rounds=_rounds(given), core=given.core)
+
+
+def _crash(_: argparse.Namespace, data: dict[int, Data]) -> list[Row]:
+    return crash.run(data[4096])
+
+
+PARTS: dict[str, Callable[[argparse.Namespace, dict[int, Data]], list[Row]]] = {
+    "packing": _packing,
+    "writing": _writing,
+    "loading": _loading,
+    "ranks": _ranks,
+    "seek": _seek,
+    "start": _start,
+    "crash": _crash,
 }
+#: Parts that read the data of `data.py`.
+WITH_DATA = ("loading", "ranks", "seek", "crash")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 Ours packs, gathers, lays out, checksums and publishes; the peers' writers get sequences that are packed and
 in memory, and only write them. All write to memory (`/dev/shm` where there is one), so that no disk is
-measured. The floor of the gathering kernel is one read and one write of the tokens; it also checksums them (XXH3-64 of
-every 4,096) and looks after 12 bytes of plan a piece. The floor of the whole adds the writing of the file.
+measured. The floor of the gathering kernel is one read and one write of the tokens; it also checksums them
+(XXH3-64 of every 4,096) and looks after 12 bytes of plan a piece. The floor of the whole adds the writing of
+the file.
 """
 
 from __future__ import annotations
