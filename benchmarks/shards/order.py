@@ -2,8 +2,9 @@
 
 - ranks: bytes that the disk gives for one of 64 context-parallel ranks' part of a sequence of a million
   tokens (64 KiB of tokens), counted by the operating system (`/proc/self/io`) with the page cache emptied of
-  the files. The peers hand out whole sequences, as their trainers take them; of NumPy's memory map the part alone
-  is sliced too, by hand. The floor is the part itself; the target is that and a page.
+  the files. The peers hand out whole sequences, as their trainers take them; of NumPy's memory map the part
+  alone is sliced too, by hand. Of a mapped file the system reads ahead, as far as the disk is set to
+  (`read_ahead_kb`). The floor is the part itself; the target is that and a page.
 - seek: seconds from a saved (seed, step) at step 10^8 to its batch. The peers' state is loaded and their next
   sample taken; what is scaled down for them, the row says. Target: 10 ms.
 - start: seconds until the first batch's order is known, over a synthetic index of 10^12 tokens (`index.py`),
