@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -166,7 +165,6 @@ class Run:
                 raise RunError(
                     f"{self.root}: another process is running here; wait for it or stop it"
                 ) from error
-            lock.write(str(os.getpid()))
             storage.remove_temporaries(self.root)
             yield
 

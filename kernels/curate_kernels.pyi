@@ -194,7 +194,7 @@ def assemble_documents(
     split document is a `ValueError`, as are offsets that do not ascend within the tokens.
     """
 
-# packing.rs
+# packing/
 
 def best_fit_decreasing(
     lengths: pa.Array, capacity: int, *, max_documents: int = 1024
@@ -205,6 +205,42 @@ def best_fit_decreasing(
     first. When the cap on documents closes sequences that have room, worst-fit decreasing over the fewest
     possible sequences is tried too and kept if it needs fewer. Capacity is at most 2**26.
     """
+
+def pack(
+    lengths: pa.Array,
+    order_key: pa.Array,
+    sequence_length: int,
+    *,
+    max_documents: int = 1024,
+    pad_documents_to: int = 1,
+    balanced: bool = False,
+) -> tuple[pa.Array, pa.Array, pa.Array, pa.Array, pa.Array]:
+    """document (int64), document_offset (int64), length, sequence, start (int32) of every piece, by
+    (sequence, start); see `shards.packing.pack_documents`.
+
+    `lengths` is int64 and at least 0, `order_key` float64 without NaN, or uint64. ValueError for anything
+    else and for more than 2**31 - 1 pieces; RuntimeError if tokens, pieces, documents, the length of a
+    sequence or its cap did not come out as they went in (checked in every call).
+    """
+
+class Dealer:
+    """Deals the documents of a pool, sorted longest first, round-robin to groups, without holding the pool.
+
+    Documents count by the tail that is left after cutting them to `sequence_length`. Two groups differ by at
+    most one document of every length, and by less than `sequence_length` tokens of tails. 16 bytes
+    per token of `sequence_length`. ValueError for nulls, negative lengths and calls out of order.
+    """
+
+    def __init__(self, sequence_length: int) -> None: ...
+    def count(self, lengths: pa.Array) -> None:
+        """First pass: count a batch (int64)."""
+
+    def start(self, groups: int) -> pa.Array:
+        """End of the first pass: documents of each group (uint64)."""
+
+    def deal(self, lengths: pa.Array) -> pa.Array:
+        """Second pass: the group (uint32) of every document of a batch (int64). ValueError for documents
+        that the first pass did not see."""
 
 # layout.rs
 
@@ -243,7 +279,7 @@ class ShardFraming:
     def __init__(self, schema: pa.Schema, *, alignment: int) -> None: ...
     def start(self) -> bytes: ...
     def batch(self, batch: pa.RecordBatch) -> tuple[bytes, list[tuple[int, int]]]:
-        """The bytes ahead of the batch's body; then for each buffer, depth first, its size and the zeros after it.
+        """The bytes ahead of the body; then for each buffer, depth first, its size and the zeros after it.
 
         Raises ValueError for a batch that is not of the schema, is a slice, or holds nulls.
         """

@@ -334,13 +334,15 @@ class Weights(BaseModel):
 class Stage(BaseModel):
     """One sequence length of the curriculum, in tokens, and its share of the budget.
 
-    `favour_long` is how many times more likely a document longer than the previous stage's length is drawn.
+    `favour_long` is how many times more likely a document longer than the previous stage's length is drawn,
+    `context_parallel_size` over how many ranks the trainer splits a sequence.
     """
 
     model_config = CLOSED
     length: Annotated[Size, Field(ge=16, le=1 << 24)]
     share: Annotated[float, Field(gt=0, le=1)]
     favour_long: Annotated[float, Field(ge=1, le=1000)] = 1.0
+    context_parallel_size: Annotated[Size, Field(ge=1, le=1 << 16)] = 1
 
     @property
     def name(self) -> str:
@@ -375,14 +377,51 @@ class Curriculum(BaseModel):
         return self
 
 
+def _multiple(value: object) -> object:
+    return value if value == "trainer" else _binary(value)
+
+
 class Shards(BaseModel):
     """The layout of the shards: document padding and shard size in tokens, and the split over ranks."""
 
     model_config = CLOSED
-    pad_documents_to: Annotated[Size, Field(ge=1, le=1 << 20)] = 1
+    pad_documents_to: Annotated[
+        Annotated[int, Field(ge=1, le=1 << 20)] | Literal["trainer"], BeforeValidator(_multiple)
+    ] = 1
+    tensor_parallel_size: Annotated[Size, Field(ge=1, le=1 << 16)] = 1
     documents_per_sequence: Annotated[Size, Field(ge=1, le=1 << 20)] = 1024
     shard_tokens: Annotated[Size, Field(ge=16, le=1 << 36)] = 64 << 20
-    context_parallel: Literal["contiguous"] = "contiguous"
+    context_parallel: Literal["contiguous", "zigzag", "zigzag_documents"] = "contiguous"
+
+    def document_multiple(self, stage: Stage) -> int:
+        """What a document's slot is a multiple of; `trainer` is CP * lcm(2, TP), as MindSpeed asks for."""
+        if self.pad_documents_to == "trainer":
+            return stage.context_parallel_size * math.lcm(2, self.tensor_parallel_size)
+        return self.pad_documents_to
+
+    def complaint(self, stage: Stage) -> tuple[str, str] | None:
+        """The key that does not go together with a stage, and why."""
+        multiple, length, ranks = self.document_multiple(stage), stage.length, stage.context_parallel_size
+        if length % multiple:
+            return "pad_documents_to", f"{multiple} does not divide the length of stage {stage.name}"
+        if ranks > 1 and length % (128 * ranks):
+            words = (
+                f"stage {stage.name} over {ranks} ranks gives each {length / ranks:g} tokens, no multiple"
+                f" of 128 (512 bytes): a context_parallel_size of at most {max(1, length // 128)}"
+            )
+            return "context_parallel", words
+        if self.context_parallel != "contiguous" and length % (2 * ranks):
+            return (
+                "context_parallel",
+                f"the length of stage {stage.name} does not divide into {2 * ranks} chunks",
+            )
+        if self.context_parallel == "zigzag_documents" and multiple % (2 * ranks):
+            words = (
+                f"{self.context_parallel} cuts each document of stage {stage.name} into {2 * ranks} chunks:"
+                f" pad_documents_to has to be `trainer`, or a multiple of {2 * ranks}"
+            )
+            return "context_parallel", words
+        return None
 
 
 class Mixture(BaseModel):
@@ -431,10 +470,9 @@ class Mixture(BaseModel):
                 hint = suggestion(name, domains, "the domains")
                 words = f"{marked_yaml.shown(name)} is a domain that no source has{hint}"
                 found.append((("privacy", "domains", name), words))
-        for index, stage in enumerate(self.curriculum.stages):
-            if stage.length % self.shards.pad_documents_to:
-                words = f"{self.shards.pad_documents_to} does not divide the length of stage {index + 1}"
-                found.append((("shards", "pad_documents_to"), words))
+        for stage in self.curriculum.stages:
+            if complaint := self.shards.complaint(stage):
+                found.append((("shards", complaint[0]), complaint[1]))
         found += contradictions_of(self.classifiers, self.sources)
         longest = self.curriculum.stages[-1]
         if self.shards.shard_tokens < longest.length:

@@ -85,7 +85,7 @@ def batch_sequences(sequence_length: int) -> int:
 
 
 def check_layout(layout: str, context_parallel: int, *, sequence_length: int, pad_documents_to: int) -> None:
-    """Raise ValueError, saying what would do, unless sequences can be stored in this order for these ranks."""
+    """Raise ValueError, saying what would do, unless sequences can be stored in this order."""
     if layout not in LAYOUTS:
         raise ValueError(f"layout {layout!r} is not one of {', '.join(LAYOUTS)}")
     if context_parallel < 1:
@@ -98,8 +98,8 @@ def check_layout(layout: str, context_parallel: int, *, sequence_length: int, pa
     share, rest = divmod(sequence_length, context_parallel)
     if context_parallel > 1 and (rest or 4 * share % SLICE_ALIGNMENT):
         raise ValueError(
-            f"each of {context_parallel} ranks gets {sequence_length / context_parallel:g} of {sequence_length} "
-            f"tokens, which is no multiple of {SLICE_ALIGNMENT // 4} (512 bytes): "
+            f"each of {context_parallel} ranks gets {sequence_length / context_parallel:g} of "
+            f"{sequence_length} tokens, which is no multiple of {SLICE_ALIGNMENT // 4} (512 bytes): "
             f"at most {max(1, sequence_length // (SLICE_ALIGNMENT // 4))} ranks"
         )
     if layout == "zigzag_documents" and pad_documents_to % (2 * context_parallel):

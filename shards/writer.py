@@ -22,6 +22,9 @@ from shards.manifest import SEQUENCES, SHARDS, SPANS, Manifest
 from shards.order import keyed_seed
 from shards.packing import pack_documents
 
+#: Sequences of this many tokens or more are balanced: a rank may have one of them in a batch.
+BALANCED_FROM = 65536
+
 #: What is to be packed, one row per document and epoch: tokens [pool_start, pool_start + length) of its pool.
 DOCUMENTS = pa.schema(
     [
@@ -186,6 +189,7 @@ def _pack(
         sequence_length=sequence_length,
         max_documents=max_documents,
         pad_documents_to=pad_documents_to,
+        balanced=sequence_length >= BALANCED_FROM,
     )
     counts = np.bincount(pieces["sequence"].to_numpy())
     firsts = np.cumsum(counts) - counts

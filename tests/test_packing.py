@@ -71,6 +71,25 @@ def test_long_and_short_documents_are_spread_when_the_cap_would_leave_sequences_
 @given(
     st.integers(1, 300).flatmap(
         lambda capacity: st.tuples(st.just(capacity), st.lists(st.integers(1, capacity), max_size=200))
+    )
+)
+def test_sequences_are_those_of_best_fit_one_item_at_a_time(case):
+    capacity, lengths = case
+    filled: list[int] = []
+    for length in sorted(lengths, reverse=True):
+        fitting = [number for number, used in enumerate(filled) if used + length <= capacity]
+        if fitting:
+            filled[max(fitting, key=lambda number: filled[number])] += length
+        else:
+            filled.append(length)
+    sequence, _ = best_fit(lengths, capacity)
+    # Which of two equally full sequences is taken is free, and changes nothing.
+    assert sorted(np.bincount(sequence, weights=lengths).tolist() if lengths else []) == sorted(filled)
+
+
+@given(
+    st.integers(1, 300).flatmap(
+        lambda capacity: st.tuples(st.just(capacity), st.lists(st.integers(1, capacity), max_size=200))
     ),
     st.one_of(st.integers(1, 12), st.just(NO_CAP)),
 )
@@ -180,11 +199,15 @@ def test_slots_are_rounded_up():
     st.sampled_from([1, 2, 8]),
     st.sampled_from([8, 16, 64]),
     st.integers(1, 9),
+    st.booleans(),
     st.randoms(use_true_random=False),
 )
-def test_no_token_is_lost_and_no_sequence_overflows(lengths, multiple, sequence_length, cap, random):
+def test_no_token_is_lost_and_no_sequence_overflows(
+    lengths, multiple, sequence_length, cap, balanced, random
+):
     keys = [random.random() for _ in lengths]
     options = {"sequence_length": sequence_length, "max_documents": cap, "pad_documents_to": multiple}
+    options["balanced"] = balanced
     table = plan(lengths, np.array(keys), **options)
     rows = table.to_pylist()
     assert rows == sorted(rows, key=lambda row: (row["sequence"], row["start"]))
@@ -207,6 +230,45 @@ def test_no_token_is_lost_and_no_sequence_overflows(lengths, multiple, sequence_
         document = (len(lengths) - 1 - again["document"].to_numpy()).tolist()
         assert document == table["document"].to_pylist()
         assert again.drop(["document"]) == table.drop(["document"])
+
+
+def test_keys_order_documents_as_numbers_do():
+    below, above = [-np.inf, -2.0, -1e-300], [0.0, 5e-324, 1.0, np.inf]
+    for keys in (below + above, [*below, -0.0, *above[1:]]):
+        assert plan([1] * 7, np.array(keys))["document"].to_pylist() == list(range(7))
+        assert plan([1] * 7, np.array(keys[::-1]))["document"].to_pylist() == list(range(7))[::-1]
+    assert plan([1, 1], np.array([0.0, -0.0]))["document"].to_pylist() == [0, 1]  # equal: as given
+    huge = np.array([2**64 - 1, 2**63, 2**63 - 1], np.uint64)
+    assert plan([1, 1, 1], huge)["document"].to_pylist() == [2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"), [([2**62], "pieces of 10 tokens are too many"), ([2**63 - 1] * 40, "too many")]
+)
+def test_more_pieces_than_a_plan_can_number_are_refused(lengths, message):
+    with pytest.raises(ValueError, match=message):
+        plan(lengths)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (([1], [0.5], 8), {"pad_documents_to": 3}, "does not divide 8"),
+        (([1], [0.5], 8), {"pad_documents_to": 0}, "does not divide 8"),
+        (([1], [0.5], 8), {"max_documents": 0}, "max_documents 0"),
+        (([1], [0.5], 0), {}, "capacity 0"),
+        (([1, 1], [0.5], 8), {}, "2 lengths but 1 order keys"),
+        (([None], [0.5], 8), {}, "lengths holds nulls"),
+        (([1], [None], 8), {}, "order_key holds nulls"),
+        (([-1], [0.5], 8), {}, "document 0 has a negative length"),
+    ],
+)
+def test_the_kernel_trusts_no_caller(arguments, options, message):
+    lengths, keys, sequence_length = arguments
+    with pytest.raises(ValueError, match=message):
+        curate_kernels.pack(
+            pa.array(lengths, pa.int64()), pa.array(keys, pa.float64()), sequence_length, **options
+        )
 
 
 @pytest.mark.parametrize(
@@ -234,13 +296,13 @@ def gather(pools, pieces, *, sequences=2, sequence_length=6, pad=-1):
     """`pieces` are (pool, pool_start, length, sequence, start)."""
     columns = [list(column) for column in zip(*pieces, strict=True)] or [[]] * 5
     arrays = [pa.array(c, t) for c, t in zip(columns, (I32, I64, I32, I32, I32), strict=True)]
-    return curate_kernels.gather_planes(
+    return curate_kernels.gather_sequences(
         [pa.array(pool, I32) for pool in pools],
         *arrays,
         sequences=sequences,
         sequence_length=sequence_length,
         pad=pad,
-    )
+    )[0]
 
 
 def test_planes_hold_pieces_at_their_place_and_pads_elsewhere():
@@ -255,7 +317,7 @@ def test_planes_of_a_sliced_pool_read_the_slice():
     pool = pa.array([1, 2, 3, 4], I32).slice(1)
     one = [pa.array([0], t) for t in (I32, I64)]
     rest = [pa.array([v], I32) for v in (3, 0, 0)]
-    planes = curate_kernels.gather_planes([pool], *one, *rest, sequences=1, sequence_length=3, pad=0)
+    planes = curate_kernels.gather_sequences([pool], *one, *rest, sequences=1, sequence_length=3, pad=0)[0]
     assert planes.to_pylist() == [[2, 3, 4]]
 
 

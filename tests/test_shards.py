@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shards import format as format_module
 from shards import writer as writer_module
 from shards.format import ShardError, read_header, shard_schema
 from shards.manifest import SEQUENCES, SHARDS, SPANS, Manifest
@@ -190,7 +193,7 @@ def test_a_shard_says_what_it_is(run):
     assert (header.stage, header.sequence_length, header.pad, header.layout) == ("4K", 64, PAD, "contiguous")
     assert (header.tokenizer, header.mixture, header.sources) == ("f1", "v4", tuple(SOURCES))
     assert header.extra == {"owner": "me"}
-    assert schema.metadata[b"curate.version"] == b"1"
+    assert schema.metadata[b"curate.version"] == b"2"
 
 
 def test_polars_and_duckdb_open_a_shard(run):
@@ -208,19 +211,132 @@ def test_polars_and_duckdb_open_a_shard(run):
     assert [row[1] for row in rows] == [len(lengths) for lengths in ours["document_lengths"].to_pylist()]
 
 
-def test_planes_begin_at_page_boundaries_of_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer_module, "BATCH_BYTES", 3 * 4 * 64)  # three sequences in a batch
-    documents, pools = corpus([5, 64, 30] * 40)
+def test_datasets_opens_a_shard(run, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    folder, _, _, manifest = run
+    path = folder / manifest.shards["path"][0].as_py()
+    found = datasets.load_dataset("arrow", data_files=str(path), split="train", cache_dir=str(tmp_path))
+    assert found.to_list() == pa.ipc.open_file(path.read_bytes()).read_all().to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("length", "batch_bytes", "rows", "alignment"),
+    [
+        (64, 64 << 20, 1, 4096),  # planes side by side would not begin at pages
+        (1024, 3 * 4096, 3, 4096),
+        (1 << 18, 64 << 20, 64, 4096),  # a plane of 1 MiB
+        (1 << 19, 64 << 20, 32, 2 << 20),
+        (300_000, 64 << 20, 1, 2 << 20),
+    ],
+)
+def test_every_sequence_begins_at_an_aligned_offset_of_the_file(
+    tmp_path, monkeypatch, length, batch_bytes, rows, alignment
+):
+    monkeypatch.setattr(format_module, "BATCH_BYTES", batch_bytes)
+    documents, pools = corpus([length, length // 3, length // 2] * 4)
     manifest = written(
-        tmp_path, documents, pools, shard_tokens=64 * 11, metadata={"tokenizer": "t", "mixture": "ö"}
+        tmp_path,
+        documents,
+        pools,
+        sequence_length=length,
+        shard_tokens=length * 5,
+        metadata={"tokenizer": "t", "mixture": "ö"},
     )
     for row in manifest.shards.to_pylist():
-        buffer = pa.py_buffer((tmp_path / row["path"]).read_bytes())
+        data = (tmp_path / row["path"]).read_bytes()
+        buffer = pa.py_buffer(data)
         reader = pa.ipc.open_file(buffer)
-        assert reader.num_record_batches == -(-row["sequences"] // 3)
+        assert reader.num_record_batches == -(-row["sequences"] // rows)
         for number in range(reader.num_record_batches):
-            plane = reader.get_batch(number)["tokens"].values.buffers()[1]
-            assert (plane.address - buffer.address) % PLANE_ALIGNMENT == 0
+            batch = reader.get_batch(number)
+            batch.validate(full=True)
+            plane = batch["tokens"].values.buffers()[1].address - buffer.address
+            assert [(plane + 4 * length * r) % alignment for r in range(batch.num_rows)] == [0] * len(batch)
+            last = batch["sum_squared_lengths"].buffers()[1]
+            end = last.address - buffer.address + 8 * len(batch)
+            assert not any(data[end : end + 512])  # a device may round its last read up
+        footer = data[-10 - int.from_bytes(data[-10:-6], "little") : -10]
+        assert row["footer_checksum"] == f"xxh3_64:{xxhash.xxh3_64_hexdigest(footer)}"
+
+
+def in_rank_order(row, layout, ranks):
+    """The tokens of a row as each rank holds them, and the token after each of its chunks: by definition."""
+    tokens, length = np.array(row["tokens_read"]), len(row["tokens_read"])
+    ends = np.cumsum(row["padded_lengths"]).tolist()
+    bounds = [0, *ends[:-1], length] if layout == "zigzag_documents" else [0, length]
+    parts, after = [], []
+    for rank in range(ranks):
+        for start, end in itertools.pairwise(bounds):
+            chunk = (end - start) // (2 * ranks)
+            for number in (rank, 2 * ranks - 1 - rank):
+                stop = start + (number + 1) * chunk
+                parts.append(tokens[stop - chunk : stop])
+                after.append(int(tokens[stop]) if stop < end else PAD)
+    return np.concatenate(parts).tolist(), after
+
+
+@pytest.mark.parametrize(("layout", "multiple"), [("zigzag", 1), ("zigzag", 8), ("zigzag_documents", 8)])
+def test_a_zigzag_shard_holds_each_ranks_part_in_one_piece(tmp_path, layout, multiple):
+    documents, pools = corpus([*np.random.default_rng(4).integers(1, 900, 60).tolist(), 2500])
+    options = {"sequence_length": 1024, "shard_tokens": 1 << 20, "pad_documents_to": multiple}
+    plain = read(tmp_path / "a", written(tmp_path / "a", documents, pools, **options))
+    manifest = written(tmp_path / "b", documents, pools, layout=layout, context_parallel=4, **options)
+    zigzag = read(tmp_path / "b", manifest)
+    for name, table in zigzag.items():
+        header = read_header(table.schema, name)
+        assert (header.layout, header.context_parallel) == (layout, 4)
+        for row, stored in zip(plain[name].to_pylist(), table.to_pylist(), strict=True):
+            row["tokens_read"] = row["tokens"]
+            tokens, after = in_rank_order(row, layout, 4)
+            assert stored["tokens"] == tokens != row["tokens"]
+            assert stored["next_tokens"] == after
+            assert row["next_tokens"] == []
+            assert stored["document_lengths"] == row["document_lengths"]
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "zigzag_documents"])
+def test_checksums_are_those_of_the_rows(tmp_path, layout):
+    documents, pools = corpus([3000, 7000, 12, 9000, 4000])
+    manifest = written(
+        tmp_path,
+        documents,
+        pools,
+        sequence_length=10240,
+        shard_tokens=10240 * 2,
+        pad_documents_to=8,
+        layout=layout,
+        context_parallel=4,
+    )
+    rows = [row for table in read(tmp_path, manifest).values() for row in table.to_pylist()]
+    for row, listed in zip(rows, manifest.sequences.to_pylist(), strict=True):
+        tokens = np.array(row["tokens"], "<i4")
+        runs = [
+            xxhash.xxh3_64_intdigest(tokens[at : at + 4096].tobytes()) for at in range(0, len(tokens), 4096)
+        ]
+        assert row["token_checksums"] == runs
+        assert len(runs) == 3
+        numbers = [np.array(row[name], "<i4") for name in ("document_lengths", "next_tokens")]
+        whole = b"".join(array.tobytes() for array in (*numbers, np.array(runs, "<u8")))
+        assert row["checksum"] == listed["checksum"]
+        assert row["checksum"] == xxhash.xxh3_64_intdigest(whole, seed=listed["sequence"])
+    assert {row["sequence"] for row in manifest.sequences.to_pylist()} == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layout": "spiral"}, "'spiral' is not one of contiguous, zigzag, zigzag_documents"),
+        ({"layout": "zigzag", "context_parallel": 0}, "below 1"),
+        ({"layout": "zigzag", "context_parallel": 3}, "do not divide into the 6 chunks"),
+        ({"layout": "zigzag", "context_parallel": 16}, "no multiple of 128 .512 bytes.: at most 8 ranks"),
+        ({"layout": "zigzag_documents", "context_parallel": 4}, "has to be a multiple of that, not 1"),
+        ({"context_parallel": 3}, "no multiple of 128"),
+    ],
+)
+def test_a_layout_that_does_not_fit_is_refused(tmp_path, options, message):
+    documents, pools = corpus([5])
+    with pytest.raises(ValueError, match=message):
+        written(tmp_path, documents, pools, sequence_length=1024, **options)
 
 
 def test_the_same_unit_gives_the_same_bytes_and_another_seed_another_order(run, tmp_path):
@@ -242,7 +358,7 @@ def test_a_shard_is_not_sorted_by_fill(run):
 
 
 def test_planes_of_one_batch_at_a_time_are_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer_module, "BATCH_BYTES", 1 << 20)
+    monkeypatch.setattr(format_module, "BATCH_BYTES", 1 << 20)
     documents, pools = corpus([4000] * 2000)
     gathered = []
 
@@ -263,12 +379,12 @@ def test_planes_of_one_batch_at_a_time_are_in_memory(tmp_path, monkeypatch):
 
     def gather(*arguments, **options):
         assert not any(reference() is not None for reference in gathered)
-        planes = kernel(*arguments, **options)
-        gathered.append(weakref.ref(planes))
-        return planes
+        columns = kernel(*arguments, **options)
+        gathered.append(weakref.ref(columns[0]))
+        return columns
 
-    kernel = curate_kernels.gather_planes
-    monkeypatch.setattr(writer_module.curate_kernels, "gather_planes", gather)
+    kernel = curate_kernels.gather_sequences
+    monkeypatch.setattr(writer_module.curate_kernels, "gather_sequences", gather)
 
     def publish(name: str, write) -> File:
         sink: BinaryIO = Sparse()  # type: ignore[assignment]

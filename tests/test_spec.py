@@ -59,6 +59,33 @@ def changed(old: str, new: str) -> str:
     return SMALL.replace(old, new)
 
 
+STAGE = "{length: 16K, share: 0.1, favour_long: 2"
+
+
+@pytest.mark.usefixtures("folder")
+def test_documents_are_padded_to_what_the_trainer_of_each_stage_asks_for() -> None:
+    text = changed(STAGE, STAGE + ", context_parallel_size: 8")
+    layout = "{context_parallel: zigzag_documents, pad_documents_to: trainer, tensor_parallel_size: 4}"
+    mixture = load(f"{text}shards: {layout}\n")
+    stages = mixture.curriculum.stages
+    assert [mixture.shards.document_multiple(stage) for stage in stages] == [4, 32]  # CP * lcm(2, TP)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("size", "layout", "complaint"),
+    [
+        (256, "contiguous", "stage 16K over 256 ranks gives each 64 tokens, no multiple of 128"),
+        (3, "contiguous", "stage 16K over 3 ranks"),
+        (128, "zigzag_documents", "cuts each document of stage 4K into 2 chunks"),
+    ],
+)
+def test_ranks_that_a_layout_cannot_serve_are_named(size: int, layout: str, complaint: str) -> None:
+    text = changed(STAGE, f"{STAGE}, context_parallel_size: {size}")
+    problems = refusal(f"{text}shards: {{context_parallel: {layout}}}\n")
+    assert any(complaint in problem for problem in problems), problems
+
+
 def test_the_v4_recipe_loads_with_the_published_lengths_and_batch() -> None:
     mixture = load_mixture(str(V4), environ={})
     assert [(stage.name, stage.length) for stage in mixture.curriculum.stages] == [
@@ -89,6 +116,7 @@ def test_everything_left_out_has_its_documented_default() -> None:
     assert (mixture.mixture.max_epochs, mixture.mixture.budget) == (4.0, 1.0)
     assert mixture.shards.model_dump() == {
         "pad_documents_to": 1,
+        "tensor_parallel_size": 1,
         "documents_per_sequence": 1024,
         "shard_tokens": 64 << 20,
         "context_parallel": "contiguous",
@@ -234,7 +262,17 @@ def test_everything_left_out_has_its_documented_default() -> None:
         (
             "name: small",
             "name: small\nshards: {pad_documents_to: 3}",
-            "m.yaml:2: shards.pad_documents_to: 3 does not divide the length of stage 1",
+            "m.yaml:2: shards.pad_documents_to: 3 does not divide the length of stage 4K",
+        ),
+        (
+            "name: small",
+            "name: small\nshards: {pad_documents_to: all}",
+            "m.yaml:2: shards.pad_documents_to: ",
+        ),
+        (
+            "name: small",
+            "name: small\nshards: {context_parallel: zig_zag}",
+            "m.yaml:2: shards.context_parallel: the text 'zig_zag' is not a choice; did you mean 'zigzag'?",
         ),
         (
             "name: small",
@@ -440,7 +478,7 @@ def test_the_canonical_form_is_independent_of_key_order_and_tells_parts_apart() 
     shuffled = {key: json.loads(canonical(mixture))[key] for key in reversed(Mixture.model_fields)}
     assert canonical(Mixture.model_validate_json(json.dumps(shuffled))) == canonical(mixture)
     assert canonical({"b": Stage(length=4096, share=1.0), "a": (1, None)}) == (
-        '{"a":[1,null],"b":{"favour_long":1.0,"length":4096,"share":1.0}}'
+        '{"a":[1,null],"b":{"context_parallel_size":1,"favour_long":1.0,"length":4096,"share":1.0}}'
     )
     assert canonical(mixture.shards) != canonical(mixture.limits)
 

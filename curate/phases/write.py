@@ -31,7 +31,13 @@ def plan(run: Run) -> list[Unit]:
     return [
         Unit(
             f"{stage.name}-{group:05d}",
-            {"stage": stage.name, "length": stage.length, "group": group},
+            {
+                "stage": stage.name,
+                "length": stage.length,
+                "group": group,
+                "pad_documents_to": run.mixture.shards.document_multiple(stage),
+                "context_parallel": stage.context_parallel_size,
+            },
             inputs,
             int(tokens * stage.share / groups),
         )
@@ -72,11 +78,13 @@ def work(run: Run, unit: Unit) -> Result:
         shard_tokens=mixture.shards.shard_tokens,
         max_documents=mixture.shards.documents_per_sequence,
         pad=pad,
-        pad_documents_to=mixture.shards.pad_documents_to,
+        pad_documents_to=unit.payload["pad_documents_to"],
         sources=sources,
         metadata={"mixture": mixture.name, "seed": str(mixture.seed), "tokenizer": tokenizer.fingerprint},
         publish=_publisher(run),
         seed=mixture.seed,
+        layout=mixture.shards.context_parallel,
+        context_parallel=unit.payload["context_parallel"],
     )
     realised = summed(documents.select([*CELL, "length"]).rename_columns([*CELL, "tokens"]), list(CELL))
     tables = {"shards": manifest.shards, "sequences": manifest.sequences, "spans": manifest.spans}

@@ -91,13 +91,15 @@ _STAGES = """
                sum(tokens)::BIGINT AS tokens, sum(padding)::BIGINT AS padding,
                max(tokens + padding) AS longest,
                quantile_disc(documents, [0, 0.5, 1]) AS documents_range,
-               quantile_disc(sum_squared_lengths, [0.05, 0.25, 0.5, 0.75, 0.95]) AS work
+               quantile_disc(sum_squared_lengths, [0.05, 0.25, 0.5, 0.75, 0.95]) AS work,
+               max(sum_squared_lengths) / avg(sum_squared_lengths) AS imbalance
         FROM sequences GROUP BY stage),
     planned AS (SELECT stage, sum(realised_tokens)::BIGINT AS realised FROM plan GROUP BY stage)
     SELECT stage AS name, coalesce(s.length, k.longest) AS length, s.share, s.budget_tokens AS budget,
            s.planned_tokens AS planned, p.realised, s.sequences_planned, s.steps,
            coalesce(k.sequences, 0) AS sequences, coalesce(k.documents, 0) AS documents,
-           coalesce(k.tokens, 0) AS tokens, coalesce(k.padding, 0) AS padding, k.documents_range, k.work
+           coalesce(k.tokens, 0) AS tokens, coalesce(k.padding, 0) AS padding, k.documents_range, k.work,
+           k.imbalance
     FROM stages s FULL JOIN packed k USING (stage) LEFT JOIN planned p USING (stage)
     ORDER BY length NULLS LAST, name NULLS LAST
 """

@@ -8,14 +8,24 @@
 
 use std::ops::Range;
 
+use crate::digest::{Store, copied_xxh3_64, xxh3_64};
+
 /// A token, position or label as the trainer's integer type.
 pub trait Index: Copy + Send {
     fn of(value: i32) -> Self;
+
     /// `out` becomes `tokens`.
     fn copy(tokens: &[i32], out: &mut [Self]) {
         for (out, &token) in out.iter_mut().zip(tokens) {
             *out = Self::of(token);
         }
+    }
+
+    /// The same, and the XXH3-64 of the tokens.
+    fn copy_digest(tokens: &[i32], out: &mut [Self], _store: Store) -> u64 {
+        let digest = xxh3_64(bytes_of(tokens));
+        Self::copy(tokens, out);
+        digest
     }
 }
 
@@ -27,12 +37,27 @@ impl Index for i32 {
     fn copy(tokens: &[i32], out: &mut [Self]) {
         out.copy_from_slice(tokens);
     }
+
+    fn copy_digest(tokens: &[i32], out: &mut [Self], store: Store) -> u64 {
+        copied_xxh3_64(bytes_of(tokens), bytes_of_mut(out), store)
+    }
 }
 
 impl Index for i64 {
     fn of(value: i32) -> Self {
         Self::from(value)
     }
+}
+
+/// Integers as bytes.
+pub fn bytes_of<T: Copy>(values: &[T]) -> &[u8] {
+    // SAFETY: called for i32 and u64, whose bytes are all initialised; borrowed as long as the values.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+}
+
+fn bytes_of_mut(values: &mut [i32]) -> &mut [u8] {
+    // SAFETY: any bytes are an i32 and the reverse; borrowed exclusively, as long as the values.
+    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), size_of_val(values)) }
 }
 
 /// The documents of one sequence.
@@ -129,7 +154,7 @@ impl<'a, T: Index> Outputs<'a, T> {
             || self.loss_mask.is_some()
     }
 
-    /// Fill `[at, at + tokens.len())`: tokens of the sequence from `start` on, in reading order.
+    /// Fill what goes with `[at, at + tokens.len())`: tokens of the sequence from `start` on, in reading order.
     ///
     /// `next` follows the last of them, where the caller knows it.
     pub fn fill(
@@ -140,12 +165,6 @@ impl<'a, T: Index> Outputs<'a, T> {
         next: Option<i32>,
         documents: &Documents,
     ) {
-        if let Some(out) = &mut self.tokens {
-            T::copy(tokens, &mut out[at..at + tokens.len()]);
-        }
-        if !self.beyond_tokens() {
-            return;
-        }
         let end = start + tokens.len() as i32;
         let mut number = documents.at(start);
         let mut from = start;
@@ -206,11 +225,11 @@ mod tests {
             let tokens: Vec<i32> = (100..100 + width).collect();
             let mut documents = Documents::default();
             prop_assert_eq!(documents.set(&lengths, multiple, width), Ok(()));
-            let (mut out, mut positions, mut labels, mut ids) =
-                (vec![0i64; size], vec![-1i64; size], vec![-1i64; size], vec![-1i64; size]);
+            let (mut positions, mut labels, mut ids) =
+                (vec![-1i64; size], vec![-1i64; size], vec![-1i64; size]);
             let mut mask = vec![-1f32; size];
             let mut outputs = Outputs {
-                tokens: Some(&mut out[..]),
+                tokens: None,
                 positions: Some(&mut positions[..]),
                 labels: Some(&mut labels[..]),
                 segment_ids: Some(&mut ids[..]),
@@ -225,7 +244,6 @@ mod tests {
                 let number = documents.at(at as i32);
                 let (start, end) = (documents.starts[number] as usize, documents.ends[number] as usize);
                 prop_assert!(documents.segment(number).contains(&at));
-                prop_assert_eq!(out[at], 100 + at as i64);
                 prop_assert_eq!(positions[at], (at - start) as i64);
                 prop_assert_eq!(ids[at], if at < end { number as i64 + 1 } else { 0 });
                 prop_assert_eq!(labels[at], if at + 1 < end { 101 + at as i64 } else { -100 });

@@ -89,6 +89,9 @@ fn walk(
         .try_for_each(|child| walk(child, nodes, sizes))
 }
 
+/// The bytes ahead of a body; the size of each buffer and of the zeros that follow it.
+type BatchFrame<'py> = (Bound<'py, PyBytes>, Vec<(usize, usize)>);
+
 /// Where a shard file's parts begin, while it is written from front to back.
 #[pyclass(module = "curate_kernels")]
 struct ShardFraming {
@@ -134,7 +137,7 @@ impl ShardFraming {
         &mut self,
         py: Python<'py>,
         batch: &Bound<'py, PyAny>,
-    ) -> PyResult<(Bound<'py, PyBytes>, Vec<(usize, usize)>)> {
+    ) -> PyResult<BatchFrame<'py>> {
         let batch = RecordBatch::from_pyarrow_bound(batch)?;
         if batch.schema().fields() != self.schema.fields() {
             return Err(PyValueError::new_err(

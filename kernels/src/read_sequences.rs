@@ -15,12 +15,15 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::arrow::to_python;
-use crate::digest::xxh3_64;
-use crate::expand::{Documents, Index, Outputs};
+use crate::digest::{Store, fence, xxh3_64};
+use crate::expand::{Documents, Index, Outputs, bytes_of};
 use crate::host_buffers::{HostBuffer, Number, Writing};
-use crate::shard_file::{CHECKSUM_TOKENS, Row, Shard, ShardFile, bytes_of_tokens};
+use crate::shard_file::{CHECKSUM_TOKENS, Row, Shard, ShardFile};
 use crate::shard_source::Scratch;
 use crate::stored_order::StoredOrder;
+
+/// Batches of more bytes of tokens than this are written around the caches.
+const CACHE: usize = 8 << 20;
 
 /// Which part of every sequence is wanted, and how it is stored.
 #[derive(Clone, Copy)]
@@ -33,6 +36,7 @@ struct Wanted {
     verify: bool,
     /// Whether the lengths of documents are wanted, beside what the outputs need.
     documents: bool,
+    store: Store,
 }
 
 /// Tokens that are neighbours in storage and in reading order.
@@ -137,11 +141,8 @@ impl Worker {
         let (tokens, read) = shard.tokens(row, whole.clone(), &mut self.tokens)?;
         self.token_bytes += read;
         let digests = &self.row.token_checksums;
-        let check = |number: usize, block: &[i32]| -> Result<(), String> {
-            let (found, expected) = (
-                xxh3_64(bytes_of_tokens(block)),
-                digests.get(number).copied(),
-            );
+        let check = |number: usize, size: usize, found: u64| -> Result<(), String> {
+            let expected = digests.get(number).copied();
             if expected == Some(found) {
                 return Ok(());
             }
@@ -149,14 +150,14 @@ impl Worker {
                 "block {number} (tokens {} to {}, as stored) is damaged: xxh3_64 {found:016x}, the shard says \
                  {:016x}: fetch the shard again or rerun the write phase",
                 number * CHECKSUM_TOKENS,
-                number * CHECKSUM_TOKENS + block.len(),
+                number * CHECKSUM_TOKENS + size,
                 expected.unwrap_or(0)
             )))
         };
         if let Some(degree) = permuted {
             if wanted.verify {
                 for (number, block) in tokens.chunks(CHECKSUM_TOKENS).enumerate() {
-                    check(number, block)?;
+                    check(number, block.len(), xxh3_64(bytes_of(block)))?;
                 }
             }
             self.plane.resize(wanted.width, 0);
@@ -172,20 +173,41 @@ impl Worker {
                     at += size;
                 });
             }
-            out.fill(0, plane, 0, None, &self.documents);
+            if let Some(out) = &mut out.tokens {
+                T::copy(plane, out);
+            }
+            if out.beyond_tokens() {
+                out.fill(0, plane, 0, None, &self.documents);
+            }
             return Ok(());
         }
         let mut run = 0;
         let mut at = whole.start;
         while at < whole.end {
             let end = ((at / CHECKSUM_TOKENS + 1) * CHECKSUM_TOKENS).min(whole.end);
-            if wanted.verify {
-                check(
-                    at / CHECKSUM_TOKENS,
-                    &tokens[at - whole.start..end - whole.start],
-                )?;
+            let block = &tokens[at - whole.start..end - whole.start];
+            let inside = part.start.max(at)..part.end.min(end);
+            let digest = match &mut out.tokens {
+                // All of the block is wanted: hash and copy it in one pass.
+                Some(out) if wanted.verify && inside.len() == block.len() => {
+                    let out = &mut out[inside.start - part.start..inside.end - part.start];
+                    Some(T::copy_digest(block, out, wanted.store))
+                }
+                copied => {
+                    let digest = wanted.verify.then(|| xxh3_64(bytes_of(block)));
+                    if let Some(out) = copied {
+                        let out = &mut out[inside.start - part.start..inside.end - part.start];
+                        T::copy(&block[inside.start - at..inside.end - at], out);
+                    }
+                    digest
+                }
+            };
+            if let Some(found) = digest {
+                check(at / CHECKSUM_TOKENS, block.len(), found)?;
             }
-            while let Some(now) = self.runs.get(run) {
+            while out.beyond_tokens()
+                && let Some(now) = self.runs.get(run)
+            {
                 let (from, to) = (now.stored.start.max(at), now.stored.end.min(end));
                 if from < to {
                     let here = &tokens[from - whole.start..to - whole.start];
@@ -328,10 +350,15 @@ fn read_all<T: Index>(
     let share = count.div_ceil(threads.clamp(1, count.max(1))).max(1);
     let work = |range: Range<usize>, mut out: Outputs<'_, T>| {
         let mut worker = Worker::default();
-        for number in range {
+        for number in range.clone() {
             let (shard, row) = sequences.get(number)?;
+            if number + 1 < range.end {
+                let (shard, row) = sequences.get(number + 1)?;
+                shard.prefetch(row, wanted.part().start);
+            }
             worker.read(shard, row, wanted, &mut out.take(part))?;
         }
+        fence();
         Ok(worker)
     };
     if share >= count {
@@ -437,6 +464,7 @@ fn read_sequences<'py>(
         multiple: pad_documents_to,
         verify,
         documents,
+        store: Store::Cached,
     };
     if rank >= degree || !width.is_multiple_of(degree) || pad_documents_to < 1 {
         return Err(PyValueError::new_err(format!(
@@ -455,6 +483,14 @@ fn read_sequences<'py>(
     let values = (width / degree)
         .checked_mul(sequences.rows.len())
         .ok_or_else(|| PyValueError::new_err("too many sequences"))?;
+    let wanted = Wanted {
+        store: if 4 * values > CACHE {
+            Store::Streamed
+        } else {
+            Store::Cached
+        },
+        ..wanted
+    };
     let claim = |buffer: &Option<PyRef<'py, HostBuffer>>| {
         buffer.as_ref().map(|buffer| buffer.writing()).transpose()
     };

@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::digest::{xxh3_64, xxh3_64_of_parts};
+use crate::expand::bytes_of;
 use crate::shard_source::{Scratch, Source};
 
 pub const CHECKSUM_TOKENS: usize = 4096;
@@ -341,6 +342,21 @@ impl Shard {
         Ok(read)
     }
 
+    /// Ask for the first cache lines of what will be read of a row, if its record batch has been used before.
+    pub fn prefetch(&self, row: u64, part: usize) {
+        let Ok(shape) = self.shape() else { return };
+        let (number, at) = ((row / shape.batch_rows) as usize, row % shape.batch_rows);
+        if let Some(columns) = self.columns.get(number).and_then(OnceLock::get) {
+            let runs = shape.width.div_ceil(CHECKSUM_TOKENS as u64);
+            let checksums = columns.token_checksums + 8 * runs * at;
+            self.source.prefetch(columns.lengths.offsets + 4 * at, 8);
+            self.source.prefetch(checksums, 8 * runs);
+            self.source.prefetch(columns.checksum + 8 * at, 8);
+            self.source
+                .prefetch(columns.tokens + 4 * (shape.width * at + part as u64), 1024);
+        }
+    }
+
     /// Stored tokens of a row, and the bytes read for them.
     pub fn tokens<'a>(
         &'a self,
@@ -366,15 +382,6 @@ impl Shard {
         }
         Ok((tokens, read))
     }
-}
-
-fn bytes_of<T: Copy>(values: &[T]) -> &[u8] {
-    // SAFETY: the bytes of integers without padding (i32, u64 here), borrowed as long as the values.
-    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
-}
-
-pub fn bytes_of_tokens(tokens: &[i32]) -> &[u8] {
-    bytes_of(tokens)
 }
 
 /// An open shard, as the loader holds it.

@@ -14,6 +14,7 @@ use std::ptr::{NonNull, null_mut};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::digest::prefetch;
 use crate::host_buffers::Mapping;
 
 /// O_DIRECT reads whole blocks of a device; 4 KiB suits all of them.
@@ -168,6 +169,16 @@ impl Source {
                 .read_exact_at(out, range.start)
                 .map_err(|error| error.to_string()),
             Self::Fetched(function) => Self::fetch(function, &range, out),
+        }
+    }
+
+    /// Ask for the cache lines of a mapped range, at most 1 KiB of it.
+    pub fn prefetch(&self, start: u64, length: u64) {
+        if let Self::Mapped(map) = self
+            && let Some(bytes) =
+                map.get(start as usize..start.saturating_add(length.min(1024)) as usize)
+        {
+            prefetch(bytes);
         }
     }
 

@@ -33,13 +33,13 @@ impl StoredOrder {
                 ));
             }
         };
-        if width % (2 * degree) != 0 {
+        if !width.is_multiple_of(2 * degree) {
             return Err(format!(
                 "{width} tokens do not divide into the {} chunks of {layout} over {degree} ranks",
                 2 * degree
             ));
         }
-        if degree > 1 && (width / degree) % SLICE_TOKENS != 0 {
+        if degree > 1 && !(width / degree).is_multiple_of(SLICE_TOKENS) {
             return Err(format!(
                 "the part of each of {degree} ranks is {} tokens of {width}: not a multiple of {SLICE_TOKENS}, \
                  so that parts would not begin at multiples of 512 bytes",
@@ -85,7 +85,10 @@ impl StoredOrder {
             Self::Zigzag(degree) => (degree, &[0][..]),
             Self::ZigzagDocuments(degree) => (degree, starts),
         };
-        if let Some(odd) = starts.iter().find(|&start| start % (2 * degree) != 0) {
+        if let Some(odd) = starts
+            .iter()
+            .find(|&start| !start.is_multiple_of(2 * degree))
+        {
             return Err(format!(
                 "a document begins at {odd}, not at a multiple of the {} chunks: pad documents to a multiple of that",
                 2 * degree
