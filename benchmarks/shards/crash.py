@@ -2,8 +2,8 @@
 
 A trainer of so many ranks logs every sequence that it gets, with the XXH3-64 of its tokens, and saves (seed,
 step) after every step. It is killed (SIGKILL) in the middle, resumed from what it saved with another number
-of ranks, and what both logged up to and from there, read in global order, has to be what one rank logs without a
-crash: every sequence, no more, no fewer, bit for bit.
+of ranks, and what both logged up to and from there, read in global order, has to be what one rank logs
+without a crash: every sequence, no more, no fewer, bit for bit.
 
     python -m benchmarks.shards.crash run log state --world-size 4 --steps 200
 """
