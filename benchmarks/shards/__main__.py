@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from importlib import metadata
@@ -49,6 +50,7 @@ def main() -> None:
                 data = stack.enter_context(prepared(quick=given.quick, keep=given.keep))
             found = PARTS[name](given, data)
             show(found)
+            sys.stdout.flush()
             rows += found
     if given.only or given.quick:
         return
@@ -90,6 +92,10 @@ def _seek(given: argparse.Namespace, data: dict[int, Data]) -> list[Row]:
     return order.seek(data[4096], quick=given.quick, rounds=_rounds(given), core=given.core)
 
 
+def _balance(given: argparse.Namespace, data: dict[int, Data]) -> list[Row]:
+    return order.balance(data[4096], core=given.core)
+
+
 def _start(given: argparse.Namespace, _: dict[int, Data]) -> list[Row]:
     return order.start(quick=given.quick, rounds=_rounds(given), core=given.core)
 
@@ -104,11 +110,12 @@ PARTS: dict[str, Callable[[argparse.Namespace, dict[int, Data]], list[Row]]] = {
     "loading": _loading,
     "ranks": _ranks,
     "seek": _seek,
+    "balance": _balance,
     "start": _start,
     "crash": _crash,
 }
 #: Parts that read the data of `data.py`.
-WITH_DATA = ("loading", "ranks", "seek", "crash")
+WITH_DATA = ("loading", "ranks", "seek", "balance", "crash")
 
 
 if __name__ == "__main__":

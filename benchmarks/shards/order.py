@@ -7,6 +7,8 @@
   (`read_ahead_kb`). The floor is the part itself; the target is that and a page.
 - seek: seconds from a saved (seed, step) at step 10^8 to its batch. The peers' state is loaded and their next
   sample taken; what is scaled down for them, the row says. Target: 10 ms.
+- balance: the largest sum of squared document lengths of a rank over the mean of 8 ranks, with the batch
+  dealt out by the loader (`balance=True`) and as it was drawn. Target: 1.05.
 - start: seconds until the first batch's order is known, over a synthetic index of 10^12 tokens (`index.py`),
   against Megatron's blended dataset over 1,000 sources of 20,000 tokens, for as many samples as the row says.
   Target: 1 s, and no cache files.
@@ -110,6 +112,25 @@ def seek(data: Data, *, quick: bool, rounds: int, core: int) -> list[Row]:
             )
         )
     return rows
+
+
+def balance(data: Data, *, core: int) -> list[Row]:
+    """How evenly the attention of a batch falls on ranks; always the same, so one round does."""
+    found = interleaved({"ours": [*OURS, "balance", data.run]}, rounds=1, cores=[core])["ours"].median
+    return [
+        Row(
+            part="balance",
+            work=f"busiest of 8 ranks, {which} of 20 steps",
+            input=f"256 sequences of {data.length} a step",
+            unit="of the mean",
+            better="less",
+            ours=found[f"dealt{suffix}"],
+            peer="the same batch, not dealt out",
+            theirs=found[f"drawn{suffix}"],
+            target=1.05,
+        )
+        for which, suffix in (("median", ""), ("worst", ", worst"))
+    ]
 
 
 def start(*, quick: bool, rounds: int, core: int) -> list[Row]:

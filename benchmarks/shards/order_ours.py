@@ -2,11 +2,12 @@
 
     python -m benchmarks.shards.order_ours rank run --degree 64
     python -m benchmarks.shards.order_ours seek run --step 100000000
-    python -m benchmarks.shards.order_ours start run 1000        # or streams, a folder of run directories
+    python -m benchmarks.shards.order_ours start run        # or streams, a folder of run directories
 
 `rank`: bytes for one rank's part of one sequence, by the loader's own count and by the disk's, buffered and
 around the page cache. `seek`: seconds from a step to its batch, tokens and all, in a loader that is open,
-median over steps about the one given; and in a loader that is made for it. `start`: seconds to make a loader
+median over steps about the one given; and in a loader that is made for it. `balance`: how even the attention
+of a batch is over 8 ranks. `start`: seconds to make a loader
 over the manifest of 10^12 tokens and to know the order of its first batch.
 """
 
@@ -64,6 +65,18 @@ def seek(run: Path, step: int) -> dict[str, float]:
     return {"seek": statistics.median(times), "slowest": max(times), "made": made}
 
 
+def balance(run: Path) -> dict[str, float]:
+    """The busiest rank's sum of squared lengths over the mean, median over steps, dealt and as drawn."""
+    measured: dict[str, float] = {}
+    for way in ("dealt", "drawn"):
+        loader = Loader(
+            str(run), stage=STAGE, seed=1, world_size=8, batch_sequences=256, balance=way == "dealt"
+        )
+        steps = np.array([loader.imbalance(step) for step in range(20)])
+        measured |= {way: float(np.median(steps)), f"{way}, worst": float(steps.max())}
+    return measured
+
+
 def _seconds(loader: Loader, step: int) -> float:
     started = time.perf_counter()
     loader.seek(step)
@@ -90,7 +103,7 @@ def start(folder: Path, streams: bool) -> dict[str, float]:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    arguments.add_argument("verb", choices=("rank", "seek", "start", "streams"))
+    arguments.add_argument("verb", choices=("rank", "seek", "balance", "start", "streams"))
     arguments.add_argument("run", type=Path)
     arguments.add_argument("--degree", type=int, default=64)
     arguments.add_argument("--step", type=int, default=10**8)
@@ -99,6 +112,8 @@ def main() -> None:
         measured = rank(given.run, given.degree)
     elif given.verb == "seek":
         measured = seek(given.run, given.step)
+    elif given.verb == "balance":
+        measured = balance(given.run)
     else:
         measured = start(given.run, given.verb == "streams")
     print(json.dumps({"measured": measured}))

@@ -5,7 +5,8 @@ one for what is written in Python, with ours measured on that as well. What each
 `packing_ours.py` and `packing_peers.py`. The floor is the memory that packing has to move, 12 bytes a piece
 (a length in, a sequence and a start out), as fast as NumPy moves it; the search itself is some log2(L)
 dependent steps a piece beyond that, so no share near 1 is to be had. Targets: 10 million documents a second,
-and fill of at least the peer's.
+fill of at least the peer's. How even the sums of squared lengths are is held against what the longest piece
+alone makes of it; over ranks it is the loader's matter (`order.balance`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ PACKAGES = {
     "olmo": "ai2-olmo-core",
     "bridge": "megatron-bridge",
     "grain": "grain",
+}
+TITLES_OF_WORKS = {
+    "kernel": "kernel",
+    "capped": "kernel, cap 1,024",
+    "whole": "pack_documents",
+    "balanced": "pack_documents, balanced",
 }
 TARGET = 10e6
 CAPACITIES = (8192, 131072, 1 << 20)
@@ -72,7 +79,9 @@ def _compared(ours: Measured, theirs: Measured, peer: str, documents: int) -> li
             key = f"{name} {capacity}"
             if f"{key} rate" not in theirs:
                 continue
-            for work in ("kernel", "capped", "whole"):
+            if f"{key} balance" in ours and f"{key} balance" in theirs:
+                rows.append(_evenness(ours, theirs, peer, key, f"{name}, {documents:,} docs, L={capacity}"))
+            for work in TITLES_OF_WORKS:
                 if f"{key} {work} rate" not in ours:
                     continue
                 about = {
@@ -82,7 +91,7 @@ def _compared(ours: Measured, theirs: Measured, peer: str, documents: int) -> li
                     "peak_bytes": {"ours": ours.peak_bytes, "theirs": theirs.peak_bytes},
                 }
                 rate, fill = f"{key} {work} rate", f"{key} {work} fill"
-                title = {"kernel": "kernel", "capped": "kernel, cap 1,024", "whole": "pack_documents"}[work]
+                title = TITLES_OF_WORKS[work]
                 rows.append(
                     Row(
                         **about,
@@ -93,7 +102,7 @@ def _compared(ours: Measured, theirs: Measured, peer: str, documents: int) -> li
                         spread={"ours": ours.spread[rate], "theirs": theirs.spread[f"{key} rate"]},
                         floor=ours.median[f"{key} floor"],
                         floor_is="12 bytes a piece moved by NumPy",
-                        target=TARGET if work == "kernel" and peer == "seqpacker" else None,
+                        target=TARGET if work in ("kernel", "whole") and peer == "seqpacker" else None,
                     )
                 )
                 rows.append(
@@ -108,3 +117,19 @@ def _compared(ours: Measured, theirs: Measured, peer: str, documents: int) -> li
                     )
                 )
     return rows
+
+
+def _evenness(ours: Measured, theirs: Measured, peer: str, key: str, lengths: str) -> Row:
+    """How uneven attention is over the sequences: the largest sum of squared lengths over the mean."""
+    return Row(
+        part="packing",
+        work="pack_documents, balanced: largest work",
+        input=lengths,
+        unit="of the mean",
+        better="less",
+        ours=ours.median[f"{key} balance"],
+        peer=TITLES[peer],
+        theirs=theirs.median[f"{key} balance"],
+        floor=ours.median[f"{key} least"],
+        floor_is="the longest piece alone",
+    )

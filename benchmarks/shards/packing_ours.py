@@ -1,8 +1,9 @@
 """Our side of packing: the kernel alone, and all of `pack_documents`, over lengths in memory.
 
 The kernel packs the pieces that every peer packs, without a cap on documents, which no peer has; then with
-the cap of 1,024 that shards have. `pack_documents` cuts, packs with the cap, orders and checks. Each work is
-done until half a second is over, three times at least, and the median is taken.
+the cap of 1,024 that shards have. `pack_documents` cuts, packs with the cap, orders and checks; `balanced`,
+it also evens out the sums of squared lengths. Each work is done until half a second is over, three times at
+least, and the median is taken.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.shards.lengths import NAMES, cut, draw
-from shards.packing import pack_documents
+from shards.packing import balance, pack_documents
 
 CAP = 1024
 
@@ -43,12 +44,16 @@ def main() -> None:
                 "kernel": partial(_kernel, pieces, capacity, len(pieces)),
                 "capped": partial(_kernel, pieces, capacity, CAP),
                 "whole": partial(_whole, documents, keys, capacity),
+                "balanced": partial(_whole, documents, keys, capacity, balanced=True),
             }
             key = f"{name} {capacity}"
             measured[f"{key} floor"] = len(documents) / _seconds(partial(_move, len(pieces)))
             for work in works if given.whole else ("kernel",):
                 measured[f"{key} {work} fill"] = int(documents.sum()) / (works[work]() * capacity)
                 measured[f"{key} {work} rate"] = len(documents) / _seconds(works[work])
+            if given.whole:
+                evenness = balance(_packed(documents, keys, capacity, True))
+                measured |= {f"{key} balance": evenness.ratio, f"{key} least": evenness.least}
     print(json.dumps({"measured": measured}))
 
 
@@ -57,9 +62,14 @@ def _kernel(pieces: pa.Array, capacity: int, cap: int) -> int:
     return int(sequence.to_numpy().max()) + 1
 
 
-def _whole(documents: Any, keys: pa.Array, capacity: int) -> int:
-    table = pack_documents(pa.array(documents), keys, sequence_length=capacity, max_documents=CAP)
-    return int(table["sequence"].to_numpy()[-1]) + 1
+def _whole(documents: Any, keys: pa.Array, capacity: int, balanced: bool = False) -> int:
+    return int(_packed(documents, keys, capacity, balanced)["sequence"].to_numpy()[-1]) + 1
+
+
+def _packed(documents: Any, keys: pa.Array, capacity: int, balanced: bool) -> pa.Table:
+    return pack_documents(
+        pa.array(documents), keys, sequence_length=capacity, max_documents=CAP, balanced=balanced
+    )
 
 
 def _move(count: int) -> None:

@@ -38,8 +38,8 @@ from numpy.typing import NDArray
 
 from benchmarks.shards.lengths import NAMES, cut, draw
 
-#: The seconds that it took, and the number of sequences that it needed.
-Packed = tuple[float, int]
+#: The seconds that it took, the number of sequences, and their sums of squared lengths, if at hand.
+Packed = tuple[float, int] | tuple[float, int, NDArray[np.float64]]
 
 
 def seqpacker(documents: NDArray[np.int64], capacity: int) -> Packed:
@@ -51,7 +51,9 @@ def seqpacker(documents: NDArray[np.int64], capacity: int) -> Packed:
     items, offsets = packer.pack_flat(lengths)
     seconds = time.perf_counter() - started
     _check(len(items), len(lengths))
-    return seconds, len(offsets) + 1  # where `items` is to be split
+    # `offsets` is where `items` is to be split.
+    squares = np.add.reduceat(lengths[items].astype(np.float64) ** 2, [0, *offsets])
+    return seconds, len(squares), squares
 
 
 def trl(documents: NDArray[np.int64], capacity: int) -> Packed:
@@ -153,9 +155,11 @@ def main() -> None:
     for name in NAMES:
         documents = draw(name, given.documents, run=given.run)
         for capacity in given.capacities:
-            seconds, sequences = PEERS[given.peer](documents, capacity)
+            seconds, sequences, *squares = PEERS[given.peer](documents, capacity)
             measured[f"{name} {capacity} rate"] = given.documents / seconds
             measured[f"{name} {capacity} fill"] = int(documents.sum()) / (sequences * capacity)
+            for sums in squares:
+                measured[f"{name} {capacity} balance"] = float(sums.max() / sums.mean())
     print(json.dumps({"measured": measured}))
 
 
