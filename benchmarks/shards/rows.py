@@ -118,14 +118,14 @@ def show(rows: list[Row]) -> None:
         if row.part != part:
             part = row.part
             print(
-                f"\n{part:<10}{'work':<34}{'input':<40}{'ours':>10}{'theirs':>10} {'unit':<12}"
+                f"\n{part:<10}{'work':<42}{'input':<42}{'ours':>10}{'theirs':>10} {'unit':<12}"
                 f"{'ratio':>9}{'floor':>7}  peer"
             )
         ratio = f"{row.ratio:,.1f}x" if row.ratio is not None else ""
         share = f"{row.share_of_floor:.0%}" if row.share_of_floor is not None else ""
         met = {True: " target met", False: " TARGET MISSED", None: ""}[row.met]
         print(
-            f"{'':<10}{row.work:<34}{row.input:<40}{_figure(row.ours):>10}{_figure(row.theirs):>10} "
+            f"{'':<10}{row.work:<42}{row.input:<42}{_figure(row.ours):>10}{_figure(row.theirs):>10} "
             f"{row.unit:<12}{ratio:>9}{share:>7}  {row.peer or ''}{met}"
         )
 
