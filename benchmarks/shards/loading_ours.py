@@ -3,9 +3,9 @@
     python -m benchmarks.shards.loading_ours run sequences.npy --length 4096 --batch 256
 
 Rates are sequences a second, over whole passes in the loader's own order, the first of which is not counted.
-`memcpy` copies as many sequences, one batch after the other, from the mapped file of the same tokens into one
-buffer: the fastest that this machine hands out tokens. `memcpy twice` does so into two buffers in turn, which
-is what tokens and positions take. One thread reads; nothing is read ahead, for there is one core.
+`memcpy n` copies as many sequences, one batch after the other, from the mapped file of the same tokens into n
+buffers in turn, as many as the loader fills: the fastest that this machine hands them out. As many threads
+read as there are cores; nothing is read ahead.
 """
 
 from __future__ import annotations
@@ -33,24 +33,34 @@ WORKS: dict[str, dict[str, Any]] = {
 }
 
 
+def planes(work: str) -> int:
+    """How many buffers of 4 bytes a token a work fills."""
+    return len(WORKS[work]["fields"])
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("run", type=Path)
     arguments.add_argument("sequences", type=Path)
     arguments.add_argument("--batch", type=int, required=True)
     arguments.add_argument("--seconds", type=float, default=2.0)
+    arguments.add_argument("--threads", type=int, default=1)
+    arguments.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS))
     given = arguments.parse_args()
     mapped = np.load(given.sequences, mmap_mode="r")
     batches = len(mapped) // given.batch
-    works: dict[str, Callable[[], None]] = {
-        "memcpy": partial(_copy, mapped, given.batch, [np.zeros_like(mapped[: given.batch])]),
-        "memcpy twice": partial(
-            _copy, mapped, given.batch, [np.zeros_like(mapped[: given.batch]) for _ in range(2)]
-        ),
-    }
-    for work, options in WORKS.items():
+    works: dict[str, Callable[[], None]] = {}
+    for count in sorted({planes(work) for work in given.works}):
+        buffers = [np.zeros_like(mapped[: given.batch]) for _ in range(count)]
+        works[f"memcpy {count}"] = partial(_copy, mapped, given.batch, buffers)
+    for work in given.works:
         loader = Loader(
-            str(given.run), stage=STAGE, seed=1, batch_sequences=given.batch, threads=1, **options
+            str(given.run),
+            stage=STAGE,
+            seed=1,
+            batch_sequences=given.batch,
+            threads=given.threads,
+            **WORKS[work],
         )
         _check(loader, mapped)
         works[work] = partial(_pass, loader, batches)
@@ -80,7 +90,7 @@ def _seconds(works: dict[str, Callable[[], None]], enough: float) -> dict[str, f
     """Medians over passes that the works make in turn."""
     times: dict[str, list[float]] = {work: [] for work in works}
     begun = time.perf_counter()
-    while len(times["memcpy"]) < 3 or time.perf_counter() - begun < enough:
+    while len(times["memcpy 1"]) < 3 or time.perf_counter() - begun < enough:
         for work, one_pass in works.items():
             started = time.perf_counter()
             one_pass()

@@ -83,9 +83,10 @@ def interleaved(
     *,
     rounds: int,
     cores: list[int],
+    cores_of: Mapping[str, list[int]] | None = None,
     after: Callable[[], None] = lambda: None,
 ) -> dict[str, Measured]:
-    """Run every side once a round, and `after` behind each run.
+    """Run every side once a round, on `cores` or its own in `cores_of`, and `after` behind each run.
 
     Raises SystemExit with what it said when a side fails.
     """
@@ -94,7 +95,7 @@ def interleaved(
     for _ in range(rounds):
         for name, command in sides.items():
             with tempfile.TemporaryDirectory(prefix="shards_") as scratch:
-                _, _, peak, output = pinned(list(command), cores, Path(scratch))
+                _, _, peak, output = pinned(list(command), (cores_of or {}).get(name, cores), Path(scratch))
             peaks[name] = max(peaks[name], peak)
             seen[name].append(json.loads(output.splitlines()[-1]))
             after()
