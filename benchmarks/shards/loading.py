@@ -4,8 +4,8 @@ All sides hand out the same tokens in batches of 4 MiB (256 sequences of 4K, or 
 random order. Ours is the loader as a trainer uses it, with what the row says: checksums of all that is read
 compared or not; tokens alone, or positions and boundary tables too. The floor is memcpy in the same process:
 batches of the same size out of a mapped file of the same tokens, into as many buffers as ours fills. Targets:
-1 million sequences a second and the rate of NumPy's memory map; 0.8 of memcpy at a million tokens, positions and
-tables included.
+1 million sequences a second and the rate of NumPy's memory map; 0.8 of memcpy at a million tokens, positions
+and tables included.
 """
 
 from __future__ import annotations
