@@ -15,7 +15,10 @@ from rich.table import Table
 
 from curate import storage
 from curate.classifiers.command import classifier
+from curate.export_command import export
 from curate.storage import StorageError
+from curate.trace_command import trace
+from curate.verify_command import verify
 from mixtures.complaints import MixtureError
 from mixtures.spec import canonical, load_mixture
 
@@ -70,10 +73,13 @@ def main() -> None:
     curate status runs/v4                       what has been done
     curate sql runs/v4 "SELECT dropped_by, count(*) FROM documents GROUP BY 1 ORDER BY 2 DESC"
     curate explain runs/v4 URL-OR-ID            why a document is or is not in the mix
+    curate trace runs/v4 SHARD:SEQUENCE:OFFSET  which document a token came from
+    curate verify runs/v4                       shards, manifest and a sample of texts: as written?
     curate rules gopher_quality                 what a rule set asks
     curate what-if runs/v4 --set gopher_quality.word_count.min=80
     curate report runs/v4                       the report as one HTML file
     curate classifier train|eval MODEL ...      quality and topic models
+    curate export megatron|mds runs/v4 ...      shards in another trainer's format
     """
 
 
@@ -235,14 +241,19 @@ def status(run_directory: str, as_json: bool) -> None:
 @click.argument("statement", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a row.")
 @click.option("--limit", type=click.IntRange(1), default=200, show_default=True, help="Rows to show.")
-def sql(run_directory: str, statement: str | None, as_json: bool, limit: int) -> None:
+@click.option("--views", is_flag=True, help="Print the views, for `duckdb -init` in RUN_DIRECTORY.")
+def sql(run_directory: str, statement: str | None, as_json: bool, limit: int, views: bool) -> None:
     """Ask a run's manifests with DuckDB; without a STATEMENT, list the views and their columns.
 
     Views: documents, shards, sequences, spans, inventory, plan, stages, notes, and ledger (from the
     first phase on). Plain DuckDB reads the same Parquet files under RUN_DIRECTORY/manifest/.
+    docs/queries.md has what people ask.
     """
-    from curate.sql import query
+    from curate.sql import query, views_script
 
+    if views:
+        click.echo(views_script(), nl=False)
+        return
     if statement is None:
         statement = (
             "SELECT table_name AS view, string_agg(column_name, ', ' ORDER BY ordinal_position) AS columns "
@@ -370,6 +381,9 @@ def report(run_directory: str, output: Path | None) -> None:
 
 
 main.add_command(classifier)
+main.add_command(export)
+main.add_command(trace)
+main.add_command(verify)
 
 
 if __name__ == "__main__":

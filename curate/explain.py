@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,9 +51,11 @@ def find(run: str, what: str, limit: int = 5) -> list[Story]:
         for row in connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
     }
     table = "documents" if "documents" in tables else "ledger"
-    is_it = "lower(hex(document_id)) = lower(?) OR url = ? OR locator = ?"
+    if re.fullmatch("[0-9a-fA-F]{32}", what) and (story := story_of(run, bytes.fromhex(what))) is not None:
+        return [story]  # by the files' Bloom filters, not by reading all of them
+    is_it = "url = ? OR locator = ?"
     exact = f"SELECT * FROM {table} WHERE {is_it} ORDER BY locator LIMIT ?"
-    rows = _rows(connection.execute(exact, [what, what, what, limit]))
+    rows = _rows(connection.execute(exact, [what, what, limit]))
     if not rows:
         part = (
             f"SELECT * FROM {table} WHERE contains(url, ?) OR contains(locator, ?) ORDER BY locator LIMIT ?"
@@ -61,6 +64,17 @@ def find(run: str, what: str, limit: int = 5) -> list[Story]:
     if not rows:
         raise RunError(f"no document of {run} has the id, URL or locator {what!r}, nor one that contains it")
     return [_story(connection, tables, row) for row in rows]
+
+
+def story_of(run: str, document_id: bytes) -> Story | None:
+    """The story of the document with this id; None where the run has no row of it."""
+    connection = connect(run)
+    tables = {row[0] for row in connection.execute("SELECT view_name FROM duckdb_views()").fetchall()}
+    table = "documents" if "documents" in tables else "ledger"
+    if table not in tables:
+        return None
+    rows = _rows(connection.execute(f"SELECT * FROM {table} WHERE document_id = ?", [document_id]))
+    return _story(connection, tables, rows[0]) if rows else None
 
 
 def _story(connection: duckdb.DuckDBPyConnection, tables: set[str], row: dict[str, Any]) -> Story:

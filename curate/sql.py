@@ -17,7 +17,7 @@ _FOLDERS = {"ledger": "ledger", **{name: f"manifest/{name}" for name in TABLES}}
 def connect(run: str) -> duckdb.DuckDBPyConnection:
     """An in-memory database with a view for every manifest that the run has.
 
-    Raises `RunError` where there is no run.
+    Raises `RunError` where there is no run, and for a file that is not Parquet.
     """
     if storage.size(storage.join(run, "run.json")) is None:
         raise RunError(f"{run}: no run here (no run.json); give the folder that `curate run` printed")
@@ -27,7 +27,13 @@ def connect(run: str) -> duckdb.DuckDBPyConnection:
     for name, folder in _FOLDERS.items():
         if any(file.endswith(".parquet") for file in storage.list_files(storage.join(run, folder))):
             pattern = storage.join(run.removeprefix("file://"), folder, "*.parquet").replace("'", "''")
-            connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{pattern}')")
+            try:
+                connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{pattern}')")
+            except duckdb.Error as error:
+                raise RunError(
+                    f"{folder} cannot be read: {str(error).splitlines()[0]}: delete the file and run the "
+                    "mixture again: its unit is made anew"
+                ) from error
     return connection
 
 

@@ -288,13 +288,6 @@ class ShardFraming:
         """The end of the file, and `xxh3_64:` with 16 hex digits over the footer's flatbuffer."""
 
 def xxh3_64(data: bytes | memoryview, seed: int = 0) -> int: ...
-def sequence_positions(
-    document_lengths: pa.Array, sequence_length: int, *, pad_documents_to: int = 1
-) -> pa.Array:
-    """int32 positions that restart at every document (`list<int32>` lengths per sequence); pads at the end
-    count on from zero as a document of their own. Flat, sequences x sequence_length. A document's slot is
-    its length rounded up to `pad_documents_to`; the pads inside a slot continue the document's count."""
-
 class Checksum:
     """A streaming XXH3-128, for files that are read or written in parts."""
 
@@ -448,6 +441,32 @@ def squared_lengths(
     shards: list[ShardFile], shard_of: NDArray[np.int64], rows: NDArray[np.int64], *, verify: bool
 ) -> tuple[pa.Array, int]:
     """The sum of squared document lengths (int64) of sequences, and the bytes read."""
+
+# verify.rs
+
+def wrong_sequences(
+    batch: pa.RecordBatch,
+    *,
+    first_row: int,
+    pad: int,
+    pad_documents_to: int,
+    sources: int,
+    layout: str = "contiguous",
+    context_parallel: int = 1,
+) -> tuple[int, list[tuple[int, str]]]:
+    """How many rows of a shard's record batch are not what their checksums and boundaries say; and why.
+
+    Checked in each row: token_checksums and checksum, the boundaries and what follows from them, pads, and
+    next_tokens. `first_row` is the batch's first row in the shard, `sources` the number of sources; the rest is
+    of the shard's header. The reasons are (row in the batch, words), the first 64. Validate the batch in
+    full first. ValueError for a batch that lacks columns or holds nulls.
+    """
+
+def footer_blocks(footer: bytes) -> list[tuple[int, int, int]]:
+    """(file offset of its message, size of message and zeros, size of body) of every record batch.
+
+    `footer` is the flatbuffer at the end of an Arrow file; ValueError if it is none.
+    """
 
 # permutation.rs
 

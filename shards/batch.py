@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -66,7 +67,7 @@ def boundary_table(
     """
     if convention == "eod":
         return None
-    table = curate_kernels.boundary_table(
+    table: NDArray[Any] = curate_kernels.boundary_table(
         lengths,
         sequence_length,
         convention=convention,
@@ -85,13 +86,13 @@ def as_tensor(array: NDArray[Any], kind: Tensor) -> Any:
         array = array.copy()
     if kind != "torch":
         return array
-    return torch().from_numpy(array)
+    return require_torch().from_numpy(array)
 
 
-def torch() -> Any:
-    """The torch module. Raises ImportError, saying how to go on without it."""
+def require_torch() -> Any:
+    """The torch module. Raises ImportError, saying what to do, without it."""
     try:
-        import torch
+        importlib.import_module("torch.utils.data")
+        return importlib.import_module("torch")
     except ImportError as error:
-        raise ImportError("tensor='torch' needs PyTorch: install torch, or use tensor='numpy'") from error
-    return torch
+        raise ImportError("PyTorch is not installed: install torch, or use tensor='numpy'") from error

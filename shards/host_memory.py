@@ -65,7 +65,7 @@ class HostMemory:
 
 def view(buffer: curate_kernels.HostBuffer, dtype: str, rows: int) -> NDArray[Any]:
     """The buffer as an array of `rows` rows, without a copy; the array keeps the buffer."""
-    return np.frombuffer(buffer, dtype).reshape(rows, -1)
+    return np.frombuffer(memoryview(buffer), dtype).reshape(rows, -1)
 
 
 class AscendRegistration:

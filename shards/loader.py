@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from shards.balance import deal, imbalance
 from shards.batch import BOUNDARIES, FIELDS, TENSORS, Batch, Blocks, Boundaries, Field, Tensor
-from shards.batch import as_tensor, boundary_table, torch
+from shards.batch import as_tensor, boundary_table, require_torch
 from shards.cache import PieceCache
 from shards.catalog import planned_batch, read_stage
 from shards.format import ShardError, ShardHeader, check_layout
@@ -121,7 +121,7 @@ class Loader:
         if not fields:
             raise ValueError(f"fields is empty; there are: {', '.join(FIELDS)}")
         if tensor == "torch":
-            torch()
+            require_torch()
         self.stage, self.names = stage, tuple(self._urls)
         self._fields, self._dtype, self._tensor = tuple(fields), dtype, tensor
         self._boundaries, self._maximum, self._blocks = boundaries, maximum_documents, tuple(blocks)
@@ -183,14 +183,14 @@ class Loader:
         while True:
             yield self.next()
 
-    def next(self) -> Batch:
-        """The batch of the next step; the one after is read in the background meanwhile."""
+    def next(self, stride: int = 1) -> Batch:
+        """The batch of the next step; the one `stride` after, which is then next, is read meanwhile."""
         self._in_process()
         step = self._step
         coming = self._coming.pop(step, None)
         batch = coming.result() if coming is not None else self.batch(step)
-        self._step = step + 1
-        wanted = range(step + 1, step + 1 + self._read_ahead)
+        self._step = step + stride
+        wanted = range(step + stride, step + 1 + stride * self._read_ahead, stride)
         for other in [other for other in self._coming if other not in wanted]:
             self._coming.pop(other).cancel()
         for later in wanted:
@@ -277,6 +277,12 @@ class Loader:
         """The pool that batches lie in."""
         self._in_process()
         return self._memory
+
+    @property
+    def fetched_bytes(self) -> int:
+        """Bytes that this process has fetched from remote stores."""
+        self._in_process()
+        return sum(reader.fetched_bytes for reader in self._readers)
 
     # Order
 

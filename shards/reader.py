@@ -51,6 +51,11 @@ class StageReader:
         self._first: tuple[str, ShardHeader] | None = None
 
     @property
+    def fetched_bytes(self) -> int:
+        """Bytes fetched from a remote store."""
+        return self._cache.fetched_bytes if self._cache is not None else 0
+
+    @property
     def header(self) -> ShardHeader:
         """What all shards say, as the first one opened says it."""
         if self._first is None:

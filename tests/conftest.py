@@ -41,6 +41,23 @@ def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished
 
 
 @pytest.fixture(scope="session")
+def finished_zigzag(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The same, half the documents split for FIM, sequences stored zig-zag by document for two ranks."""
+    folder = tmp_path_factory.mktemp("zigzag")
+    text = fixture_corpus.mixture(corpus, "zigzag", fim=0.5)
+    for length in ("256", "1K", "4K"):
+        text = text.replace(f"{{length: {length},", f"{{length: {length}, context_parallel_size: 2,")
+    text = text.replace(
+        "shards: {", "shards: {context_parallel: zigzag_documents, pad_documents_to: trainer, "
+    )
+    mixture = folder / "zigzag.yaml"
+    mixture.write_text(text)
+    root = folder / "run"
+    run_mixture(mixture, root)
+    return Finished(root, mixture, corpus, outputs(root))
+
+
+@pytest.fixture(scope="session")
 def ray_executor() -> Iterator[object]:
     """One Ray cluster of two CPUs for all tests: starting it takes seconds."""
     pytest.importorskip("ray")

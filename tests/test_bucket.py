@@ -31,6 +31,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     lake = s3fs.S3FileSystem()
     lake.mkdir("lake")
     yield lake
+    lake.rm("lake", recursive=True)  # what the endpoint holds outlives it
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
 
@@ -52,3 +53,23 @@ def test_a_run_from_bucket_to_bucket_gives_the_bytes_of_a_local_run(
     assert "nothing to do" in again.output
     rows = invoke("sql", "s3://lake/run", "SELECT count(*) > 0 AS some FROM documents", "--json")
     assert rows.output.strip() == '{"some": true}'
+
+
+def test_a_run_in_a_bucket_is_verified_and_traced_where_it_lies(finished: Finished, bucket: Any) -> None:
+    bucket.put(f"{finished.root}/", "lake/run/", recursive=True)
+    good = invoke("verify", "s3://lake/run")
+    assert good.exit_code == 0, good.output
+    place = "4K-00000-0000:0:77"
+    here, there = (invoke("trace", root, place) for root in (finished.root, "s3://lake/run"))
+    assert here.exit_code == there.exit_code == 0
+    assert there.output == here.output
+    shard = sorted(bucket.ls("lake/run/shards"))[0]
+    data = bytearray(bucket.cat_file(shard))
+    data[5000] ^= 1
+    bucket.pipe_file(shard, bytes(data))
+    bucket.rm(sorted(bucket.ls("lake/run/shards"))[1])
+    bucket.invalidate_cache()
+    bad = invoke("verify", "s3://lake/run", "--sample", 0)
+    assert bad.exit_code == 1
+    assert f"{shard.rsplit('/')[-1]}: its bytes are not those written" in bad.output
+    assert "there is no such file" in bad.output

@@ -378,36 +378,6 @@ def test_any_plan_either_fits_exactly_or_raises(pieces):
     assert sum(row.count(-1) for row in planes) == 12 - sum(piece[2] for piece in pieces)
 
 
-def test_positions_restart_at_documents_and_at_the_padding():
-    lengths = pa.array([[3, 2], [6], []], pa.list_(pa.int32()))
-    positions = curate_kernels.sequence_positions(lengths, 6)
-    assert positions.to_pylist() == [0, 1, 2, 0, 1, 0, *range(6), *range(6)]
-    assert curate_kernels.sequence_positions(lengths.slice(1, 1), 6).to_pylist() == [0, 1, 2, 3, 4, 5]
-    padded = curate_kernels.sequence_positions(
-        pa.array([[3, 2]], pa.list_(pa.int32())), 12, pad_documents_to=4
-    )
-    assert padded.to_pylist() == [0, 1, 2, 3] * 3
-
-
-@pytest.mark.parametrize(
-    "lengths", [[[7]], [[3, 4]], [[0]], [[-1]], [[2**31 - 1, 2**31 - 1]], [None], [[None]]]
-)
-def test_lengths_that_do_not_fit_are_an_error(lengths):
-    with pytest.raises(ValueError, match=r"document|nulls"):
-        curate_kernels.sequence_positions(pa.array(lengths, pa.list_(pa.int32())), 6)
-
-
-def test_broken_list_offsets_are_an_error():
-    broken = pa.Array.from_buffers(
-        pa.list_(pa.int32()),
-        2,
-        [None, pa.py_buffer(np.array([0, 900, 2], np.int32).tobytes())],
-        children=[pa.array([1, 2], pa.int32())],
-    )
-    with pytest.raises(ValueError, match="document_lengths is broken"):
-        curate_kernels.sequence_positions(broken, 6)
-
-
 # The permutation
 
 

@@ -365,9 +365,10 @@ def test_the_loader_gives_every_sequence_of_a_stage_once(finished: Finished, sta
     for step in range(loader.sequences):
         batch = loader.batch(step)
         assert batch.tokens.shape == (1, STAGES[stage])
-        assert batch.cu_seqlens[-1] == STAGES[stage]
-        tokens += sum(int(lengths.sum()) for lengths in batch.document_lengths)
-        documents += sum(map(len, batch.document_ids))
+        assert batch.boundaries[-1] == STAGES[stage]
+        lengths = batch.document_lengths.flatten()
+        tokens += sum(lengths.to_pylist())
+        documents += len(lengths)
     assert ask(finished.root, f"SELECT sum(length), count(*) FROM {{spans}} WHERE stage = '{stage}'") == [
         (tokens, documents)
     ]

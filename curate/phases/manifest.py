@@ -69,7 +69,9 @@ def _documents(run: Run, unit: Unit) -> Result:
     table = table.append_column("tokens", _spread(tokens["tokens"], unique))
     if more:
         table = _with_classes(run, table, passed, *more)
-    output = storage.publish_table(run.root, f"manifest/documents/{unit.name}.parquet", table)
+    output = storage.publish_table(
+        run.root, f"manifest/documents/{unit.name}.parquet", table, find_by="document_id"
+    )
     counts = {row["values"]: row["counts"] for row in pc.value_counts(table["status"]).to_pylist()}
     return Result((output,), {"documents": len(table), "status": counts})
 

@@ -107,7 +107,7 @@ def work(run: Run, unit: Unit) -> Result:
             first += parquet.metadata.row_group(group).num_rows
             if len(table):
                 text_bytes += pc.sum(pc.binary_length(table["text"])).as_py()
-                parts.append(_encode(run, tokenizer, table))
+                parts.append(encode(run, tokenizer, table))
     table = pa.concat_tables(parts).combine_chunks()
     lengths = pc.list_value_length(table["tokens"])
     outputs = (
@@ -123,7 +123,8 @@ def work(run: Run, unit: Unit) -> Result:
     return Result(outputs, {**figures, "groups": unit.payload["groups"]})
 
 
-def _encode(run: Run, tokenizer: Tokenizer, table: pa.Table) -> pa.Table:
+def encode(run: Run, tokenizer: Tokenizer, table: pa.Table) -> pa.Table:
+    """The pool's rows of documents (document_id, source, domain, language, text; one chunk each)."""
     text, ids = table["text"].chunk(0), table["document_id"].chunk(0)
     rates = {
         name: run.mixture.tokenizer.fim if source.fim is None else source.fim

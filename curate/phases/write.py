@@ -89,7 +89,12 @@ def work(run: Run, unit: Unit) -> Result:
     realised = summed(documents.select([*CELL, "length"]).rename_columns([*CELL, "tokens"]), list(CELL))
     tables = {"shards": manifest.shards, "sequences": manifest.sequences, "spans": manifest.spans}
     rows = [
-        storage.publish_table(run.root, f"manifest/{name}/{unit.name}.parquet", table)
+        storage.publish_table(
+            run.root,
+            f"manifest/{name}/{unit.name}.parquet",
+            table,
+            find_by="document_id" if name == "spans" else None,
+        )
         for name, table in tables.items()
     ]
     rows.append(storage.publish_table(run.root, f"realised/{unit.name}.parquet", realised))

@@ -21,8 +21,8 @@ pub trait Index: Copy + Send {
         }
     }
 
-    /// The same, and the XXH3-64 of the tokens.
-    fn copy_digest(tokens: &[i32], out: &mut [Self], _store: Store) -> u64 {
+    /// The same, and the XXH3-64 of the tokens. `next` is what will be read after them.
+    fn copy_digest(tokens: &[i32], out: &mut [Self], _store: Store, _next: *const u8) -> u64 {
         let digest = xxh3_64(bytes_of(tokens));
         Self::copy(tokens, out);
         digest
@@ -38,8 +38,8 @@ impl Index for i32 {
         out.copy_from_slice(tokens);
     }
 
-    fn copy_digest(tokens: &[i32], out: &mut [Self], store: Store) -> u64 {
-        copied_xxh3_64(bytes_of(tokens), bytes_of_mut(out), store)
+    fn copy_digest(tokens: &[i32], out: &mut [Self], store: Store, next: *const u8) -> u64 {
+        copied_xxh3_64(bytes_of(tokens), bytes_of_mut(out), store, next)
     }
 }
 

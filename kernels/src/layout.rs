@@ -10,21 +10,19 @@ use std::sync::Arc;
 use arrow_array::types::{ArrowPrimitiveType, Int32Type, Int64Type, UInt64Type};
 use arrow_array::{
     Array, ArrayRef, FixedSizeListArray, Int32Array, ListArray, PrimitiveArray, UInt64Array,
-    make_array,
 };
 use arrow_buffer::{ArrowNativeType, OffsetBuffer};
-use arrow_data::ArrayData;
-use arrow_pyarrow::FromPyArrow;
 use arrow_schema::{DataType, Field};
-use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 use crate::arrow::{numbers, to_python};
+use crate::digest;
 use crate::stored_order::StoredOrder;
 
 /// Tokens under one checksum.
-const CHECKSUM_TOKENS: usize = 4096;
+pub const CHECKSUM_TOKENS: usize = 4096;
 
 /// A column without nulls.
 fn complete<T: ArrowPrimitiveType>(
@@ -247,7 +245,7 @@ impl Rows {
         self.token_checksums.extend(
             tokens
                 .chunks(CHECKSUM_TOKENS)
-                .map(|run| xxh3_64_with_seed(bytes_of(run), 0)),
+                .map(|run| digest::xxh3_64(bytes_of(run))),
         );
         let mut state = Xxh3::with_seed(options.first_row + row as u64);
         state.update(bytes_of(lengths));
@@ -259,7 +257,7 @@ impl Rows {
 }
 
 /// Plain numbers as the little-endian bytes that lie in a shard.
-fn bytes_of<T: ArrowNativeType>(values: &[T]) -> &[u8] {
+pub fn bytes_of<T: ArrowNativeType>(values: &[T]) -> &[u8] {
     const { assert!(cfg!(target_endian = "little")) }
     // SAFETY: native Arrow numbers have no padding and no invalid byte; the length is that of `values`.
     unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
@@ -355,71 +353,6 @@ fn xxh3_64(data: &[u8], seed: u64) -> u64 {
     xxh3_64_with_seed(data, seed)
 }
 
-fn positions(lengths: &ListArray, width: usize, multiple: usize) -> PyResult<Vec<i32>> {
-    let values = lengths
-        .values()
-        .as_any()
-        .downcast_ref::<Int32Array>()
-        .filter(|values| values.null_count() == 0 && lengths.null_count() == 0)
-        .ok_or_else(|| PyValueError::new_err("document_lengths must be list<int32> without nulls"))?
-        .values();
-    let (mut out, _) = plane_buffer(lengths.len(), width)?;
-    for (row, bounds) in lengths.value_offsets().windows(2).enumerate() {
-        let documents = usize::try_from(bounds[0])
-            .ok()
-            .zip(usize::try_from(bounds[1]).ok())
-            .and_then(|(from, to)| values.get(from..to))
-            .ok_or_else(|| PyValueError::new_err(format!("sequence {row}: broken list offsets")))?;
-        let mut left = width;
-        for &length in documents {
-            let slot = usize::try_from(length)
-                .ok()
-                .filter(|&length| length > 0 && length <= left)
-                .map(|length| length.div_ceil(multiple) * multiple)
-                .filter(|&slot| slot <= left)
-                .ok_or_else(|| {
-                    PyValueError::new_err(format!(
-                        "sequence {row}: a document of {length} tokens in the {left} that are left of {width}"
-                    ))
-                })?;
-            out.extend(0..slot as i32);
-            left -= slot;
-        }
-        out.extend(0..left as i32);
-    }
-    Ok(out)
-}
-
-#[pyfunction]
-#[pyo3(signature = (document_lengths, sequence_length, *, pad_documents_to = 1))]
-fn sequence_positions<'py>(
-    py: Python<'py>,
-    document_lengths: &Bound<'py, PyAny>,
-    sequence_length: i64,
-    pad_documents_to: i64,
-) -> PyResult<Bound<'py, PyAny>> {
-    let width = width(sequence_length)?;
-    if !(1..=sequence_length).contains(&pad_documents_to) {
-        return Err(PyValueError::new_err(format!(
-            "pad_documents_to {pad_documents_to} is not in 1..={sequence_length}"
-        )));
-    }
-    // Arrow checks list offsets on import, with an error of its own.
-    let imported = ArrayData::from_pyarrow_bound(document_lengths).map_err(|error| {
-        if error.is_instance_of::<PyTypeError>(py) {
-            return error;
-        }
-        PyValueError::new_err(format!("document_lengths is broken: {error}"))
-    })?;
-    let array = make_array(imported);
-    let lengths = array.as_any().downcast_ref::<ListArray>().ok_or_else(|| {
-        PyTypeError::new_err(format!("expected list<int32>, got {}", array.data_type()))
-    })?;
-    let out = py.detach(|| positions(lengths, width as usize, pad_documents_to as usize))?;
-    let out: ArrayRef = Arc::new(Int32Array::from(out));
-    to_python(py, &out)
-}
-
 /// A streaming XXH3-128, for files that are read or written in parts.
 #[pyclass(module = "curate_kernels")]
 struct Checksum {
@@ -447,5 +380,5 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Checksum>()?;
     module.add_function(wrap_pyfunction!(gather_sequences, module)?)?;
     module.add_function(wrap_pyfunction!(xxh3_64, module)?)?;
-    module.add_function(wrap_pyfunction!(sequence_positions, module)?)
+    Ok(())
 }

@@ -27,6 +27,7 @@ mod shard_file;
 mod shard_source;
 mod stored_order;
 mod text;
+mod verify;
 
 /// What the fuzz targets call (`fuzz/`).
 #[cfg(feature = "fuzzing")]
@@ -54,6 +55,7 @@ fn curate_kernels(module: &Bound<'_, PyModule>) -> PyResult<()> {
     shard_file::register(module)?;
     read_sequences::register(module)?;
     boundaries::register(module)?;
+    verify::register(module)?;
     privacy::register(module)?;
     fim::register(module)?;
     Ok(())

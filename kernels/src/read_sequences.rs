@@ -59,7 +59,21 @@ struct Worker {
     counts: Vec<i32>,
     token_bytes: u64,
     other_bytes: u64,
+    /// Where the next sequence begins, to ask for it early.
+    next: Ahead,
 }
+
+/// An address that is only ever prefetched.
+struct Ahead(*const u8);
+
+impl Default for Ahead {
+    fn default() -> Self {
+        Self(std::ptr::null())
+    }
+}
+
+// SAFETY: nothing reads through the pointer.
+unsafe impl Send for Ahead {}
 
 impl Wanted {
     fn part(&self) -> Range<usize> {
@@ -191,7 +205,12 @@ impl Worker {
                 // All of the block is wanted: hash and copy it in one pass.
                 Some(out) if wanted.verify && inside.len() == block.len() => {
                     let out = &mut out[inside.start - part.start..inside.end - part.start];
-                    Some(T::copy_digest(block, out, wanted.store))
+                    let next = if end < whole.end {
+                        tokens[end - whole.start..].as_ptr().cast()
+                    } else {
+                        self.next.0
+                    };
+                    Some(T::copy_digest(block, out, wanted.store, next))
                 }
                 copied => {
                     let digest = wanted.verify.then(|| xxh3_64(bytes_of(block)));
@@ -354,7 +373,7 @@ fn read_all<T: Index>(
             let (shard, row) = sequences.get(number)?;
             if number + 1 < range.end {
                 let (shard, row) = sequences.get(number + 1)?;
-                shard.prefetch(row, wanted.part().start);
+                worker.next = Ahead(shard.prefetch(row, wanted.part().start));
             }
             worker.read(shard, row, wanted, &mut out.take(part))?;
         }

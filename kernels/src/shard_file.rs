@@ -342,19 +342,24 @@ impl Shard {
         Ok(read)
     }
 
-    /// Ask for the first cache lines of what will be read of a row, if its record batch has been used before.
-    pub fn prefetch(&self, row: u64, part: usize) {
-        let Ok(shape) = self.shape() else { return };
+    /// Ask for what will be read of a row beside its tokens, if its record batch has been used before; where
+    /// its tokens from `part` on begin.
+    pub fn prefetch(&self, row: u64, part: usize) -> *const u8 {
+        let nothing = std::ptr::null();
+        let Ok(shape) = self.shape() else {
+            return nothing;
+        };
         let (number, at) = ((row / shape.batch_rows) as usize, row % shape.batch_rows);
-        if let Some(columns) = self.columns.get(number).and_then(OnceLock::get) {
-            let runs = shape.width.div_ceil(CHECKSUM_TOKENS as u64);
-            let checksums = columns.token_checksums + 8 * runs * at;
-            self.source.prefetch(columns.lengths.offsets + 4 * at, 8);
-            self.source.prefetch(checksums, 8 * runs);
-            self.source.prefetch(columns.checksum + 8 * at, 8);
-            self.source
-                .prefetch(columns.tokens + 4 * (shape.width * at + part as u64), 1024);
-        }
+        let Some(columns) = self.columns.get(number).and_then(OnceLock::get) else {
+            return nothing;
+        };
+        let runs = shape.width.div_ceil(CHECKSUM_TOKENS as u64);
+        self.source.prefetch(columns.lengths.offsets + 4 * at, 8);
+        self.source
+            .prefetch(columns.token_checksums + 8 * runs * at, 8 * runs);
+        self.source.prefetch(columns.checksum + 8 * at, 8);
+        self.source
+            .address(columns.tokens + 4 * (shape.width * at + part as u64))
     }
 
     /// Stored tokens of a row, and the bytes read for them.

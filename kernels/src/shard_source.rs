@@ -182,6 +182,16 @@ impl Source {
         }
     }
 
+    /// Where a mapped byte lies; null elsewhere. For prefetches.
+    pub fn address(&self, at: u64) -> *const u8 {
+        match self {
+            Self::Mapped(map) => map
+                .get(at as usize..at as usize)
+                .map_or(std::ptr::null(), <[u8]>::as_ptr),
+            _ => std::ptr::null(),
+        }
+    }
+
     /// A large range, and how many bytes were read for it.
     pub fn view<'a>(
         &'a self,
