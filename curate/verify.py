@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -53,6 +54,7 @@ class Verdict:
     problems: list[Problem] = field(default_factory=list)
     documents_encoded: int = 0
     tokens_encoded: int = 0
+    seconds: float = field(default=0.0, compare=False)  # of the look at the shards
 
     @property
     def bytes(self) -> int:
@@ -91,8 +93,9 @@ def verify(
     verdict = Verdict()
     verdict.problems += _changed_files(run)
     chosen = Sample(sample, run.mixture.seed if seed is None else seed)
-    watcher.starts("shards", sum(size for _, size in listed.values()))
+    watcher.starts("shards", sum(size for _, _, size in listed.values()))
     workers = workers or os.cpu_count() or 1
+    started = time.monotonic()
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[list[Problem]]] = deque()
         for rows in _units(run, stage, verdict):
@@ -108,6 +111,7 @@ def verify(
                 verdict.problems += waiting.popleft().result()
         for future in waiting:
             verdict.problems += future.result()
+    verdict.seconds = time.monotonic() - started
     if stage is None:
         verdict.problems += _unlisted(run, listed)
     verdict.problems += _coverage(run, stage)
@@ -119,8 +123,16 @@ def verify(
     return verdict
 
 
-def _listed(run: Run, stage: str | None) -> dict[str, tuple[str, int]]:
-    """Path and size of every shard that is to be looked at, by name; a file that is broken is named later."""
+def paths_by_stage(run: Run, stage: str | None) -> dict[str, list[str]]:
+    """URLs of the shards of each stage, or of one."""
+    found: dict[str, list[str]] = {}
+    for of, path, _ in _listed(run, stage).values():
+        found.setdefault(of, []).append(run.url(path))
+    return found
+
+
+def _listed(run: Run, stage: str | None) -> dict[str, tuple[str, str, int]]:
+    """Stage, path and size of every shard to look at, by name; a file that is broken is named later."""
     rows: list[tuple[str, str, str, int]] = []
     for unit in storage.list_files(run.url("manifest/shards")):
         with suppress(storage.StorageError, OSError, pa.ArrowException):
@@ -132,7 +144,7 @@ def _listed(run: Run, stage: str | None) -> dict[str, tuple[str, int]]:
     stages = sorted({row[1] for row in rows})
     if stage is not None and stage not in stages:
         raise RunError(f"no stage {stage!r} in this run; it has: {', '.join(stages)}")
-    return {name: (path, size) for name, of, path, size in rows if stage in (None, of)}
+    return {name: (of, path, size) for name, of, path, size in rows if stage in (None, of)}
 
 
 def _changed_files(run: Run) -> Iterator[Problem]:
@@ -208,8 +220,8 @@ def _fetched(run: Run, path: str, name: str) -> Iterator[Path]:
         yield target
 
 
-def _unlisted(run: Run, listed: dict[str, tuple[str, int]]) -> Iterator[Problem]:
-    paths = {path for path, _ in listed.values()}
+def _unlisted(run: Run, listed: dict[str, tuple[str, str, int]]) -> Iterator[Problem]:
+    paths = {path for _, path, _ in listed.values()}
     for name in storage.list_files(run.url("shards")):
         if f"shards/{name}" not in paths:
             yield Problem(f"shards/{name}", "no manifest lists it", "delete it, if nothing else needs it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 import threading
@@ -17,6 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from curate.run_directory import Run
     from curate.verify import Verdict
 
 console = Console()
@@ -89,11 +89,12 @@ def verify(
     padding and counts; the manifest's rows against the shards; every token of every picked document there
     once an epoch. Each problem is a line: where, what, what to do. Exit status 1 if there are any.
     """
-    from curate.run_directory import RunError, open_run
+    from curate.run_directory import open_run
     from curate.verify import verify as look
 
     run = open_run(run_directory)
-    cost_model = _cost_model(chip) if dma else None
+    if dma:
+        _check_chip(chip, run_directory)
     started = time.monotonic()
     bar = _Bar(errors)
     with bar.progress:
@@ -102,19 +103,14 @@ def verify(
         )
     seconds = time.monotonic() - started
     prices: list[dict[str, Any]] = []
-    if cost_model is not None:
-        try:
-            prices = cost_model.report(
-                run_directory,
-                chip=chip,
-                context_parallel=context_parallel or 1,
-                tensor_parallel=tensor_parallel,
-                data_parallel=data_parallel,
-                rows_per_batch=rows_per_batch,
-            )
-        except ValueError as error:
-            raise RunError(f"--dma: {error}") from error
-        prices = [price for price in prices if stage in (None, price["stage"])]
+    if dma:
+        parallel = {
+            "context_parallel": context_parallel or 1,
+            "tensor_parallel": tensor_parallel,
+            "data_parallel": data_parallel,
+            "rows_per_batch": rows_per_batch,
+        }
+        prices = _prices(run, stage, chip, parallel, verdict)
     if as_json:
         _print_json(run_directory, verdict, seconds, prices)
     else:
@@ -123,17 +119,34 @@ def verify(
         sys.exit(1)
 
 
-def _cost_model(chip: str) -> Any:
-    """The module that prices transfers; `RunError` where it is not there or does not know the chip."""
+def _check_chip(chip: str, run_directory: str) -> None:
+    """Raise `RunError` where the cost model cannot be asked, before anything is looked at."""
+    from curate import storage
     from curate.run_directory import RunError
+    from curate_ascend.dma import CHIPS
 
-    try:
-        model = importlib.import_module("curate_ascend.dma")
-    except ImportError as error:
-        raise RunError(f"--dma: {error}: install kernels/ascend (see docs/ascend.md)") from error
-    if chip not in model.CHIPS:
-        raise RunError(f"--chip {chip}: not one of {', '.join(sorted(model.CHIPS))}")
-    return model
+    if chip not in CHIPS:
+        raise RunError(f"--chip {chip}: not one of {', '.join(CHIPS)}")
+    if not storage.is_local(run_directory):
+        raise RunError(f"--dma reads local shards, and {run_directory} is not here: fetch its shards first")
+
+
+def _prices(
+    run: Run, stage: str | None, chip: str, parallel: dict[str, int], verdict: Verdict
+) -> list[dict[str, Any]]:
+    """What a batch costs a rank, stage by stage; one that cannot be priced is a problem of the verdict."""
+    from curate.verify import paths_by_stage
+    from curate_ascend.dma import report
+    from shards.verify import Problem
+
+    found: list[dict[str, Any]] = []
+    for name, paths in paths_by_stage(run, stage).items():
+        try:
+            found += report(paths, chip=chip, **parallel)
+        except (ValueError, OSError) as error:
+            remedy = "choose another number of ranks, or --stage"
+            verdict.problems.append(Problem(f"stage {name}", f"its transfers have no price: {error}", remedy))
+    return found
 
 
 def _print_json(run_directory: str, verdict: Verdict, seconds: float, prices: list[dict[str, Any]]) -> None:
@@ -141,6 +154,7 @@ def _print_json(run_directory: str, verdict: Verdict, seconds: float, prices: li
         "run": run_directory,
         "seconds": seconds,
         "bytes": verdict.bytes,
+        "bytes_per_second": verdict.bytes / max(verdict.seconds, 1e-9),
         "stages": {name: asdict(totals) for name, totals in verdict.stages.items()},
         "documents_encoded": verdict.documents_encoded,
         "tokens_encoded": verdict.tokens_encoded,
@@ -168,22 +182,23 @@ def _print(verdict: Verdict, seconds: float, prices: list[dict[str, Any]], chip:
         _print_prices(prices, chip, ranks)
     for problem in verdict.problems:
         console.print(f"[bold red]wrong[/] {escape(str(problem))}", highlight=False, soft_wrap=True)
-    rate = f"{size(verdict.bytes)} in {seconds:.1f} s, {size(verdict.bytes / max(seconds, 1e-9))}/s"
+    rate = f"{size(verdict.bytes)} at {size(verdict.bytes / max(verdict.seconds, 1e-9))}/s"
     found = len(verdict.problems)
     words = f"{found:,} problem{'s' if found > 1 else ''}" if found else "as written"
-    console.print(f"{words} ({rate})", highlight=False)
+    console.print(f"{words} ({rate}; {seconds:.1f} s in all)", highlight=False)
 
 
 def _print_prices(prices: list[dict[str, Any]], chip: str, ranks: int) -> None:
-    table = Table(
-        "stage", "layout", title=f"a rank's batch on {chip}, {ranks} context-parallel ranks", box=None
-    )
-    table.title_justify = "left"
-    numbers = ("bytes_read", "bytes_copied", "descriptors", "misaligned", "microseconds")
-    for name in numbers:
-        table.add_column(name.replace("_", " "), justify="right")
-    table.add_column("basis")
+    from curate.progress import size
+
+    table = Table("stage", "layout", box=None, title_justify="left")
+    table.title = f"a batch of one rank of {ranks}, to a {chip}"
+    for name in ("read", "copied", "steps", "misaligned", "microseconds"):
+        table.add_column(name, justify="right", no_wrap=True)
     for price in prices:
-        cells = [f"{price[name]:,.0f}" for name in numbers]
-        table.add_row(str(price["stage"]), str(price["layout"]), *cells, escape(str(price["basis"])))
+        sizes = [size(price[name]) for name in ("bytes_read", "bytes_copied")]
+        counts = [f"{price[name]:,.0f}" for name in ("descriptors", "misaligned", "microseconds")]
+        table.add_row(str(price["stage"]), str(price["layout"]), *sizes, *counts)
     console.print(table)
+    for basis in dict.fromkeys(str(price["basis"]) for price in prices):
+        console.print(f"[dim]{escape(basis)} (docs/ascend.md)[/]", highlight=False)

@@ -356,6 +356,35 @@ def test_a_folder_without_shards_is_a_clear_error(tmp_path: Path, run: Path) -> 
     assert "finish the run first" in re.sub(r"\s+", " ", result.output)
 
 
+def test_transfers_are_priced_against_the_naive_layouts(finished: Finished) -> None:
+    answer = invoke("verify", finished.root, "--dma", "--chip", "910C", "--context-parallel", 2, "--json")
+    assert answer.exit_code == 0
+    prices = json.loads(answer.output)["dma"]
+    by_stage: dict[str, dict[str, Any]] = {}
+    for price in prices:
+        by_stage.setdefault(price["stage"], {})[price["layout"]] = price
+    assert set(by_stage) == {"256", "1K", "4K"}
+    for layouts in by_stage.values():
+        assert layouts["shard"]["misaligned"] == 0
+        others = [price for name, price in layouts.items() if name != "shard"]
+        assert len(others) == 2
+        assert all(price["bytes_copied"] > layouts["shard"]["bytes_copied"] for price in others)
+    shown = invoke("verify", finished.root, "--dma", "--context-parallel", 2, "--stage", "4K").output
+    assert "to a 910B" in shown
+    assert "modelled" in shown
+
+
+def test_a_chip_or_number_of_ranks_without_a_price_is_named(finished: Finished) -> None:
+    unknown = invoke("verify", finished.root, "--dma", "--chip", "H100")
+    assert unknown.exit_code == 1
+    assert "--chip H100: not one of 910B, 910C, 950PR" in unknown.output
+    result = invoke("verify", finished.root, "--dma", "--context-parallel", 4, "--json", "--sample", 0)
+    answer = json.loads(result.output)
+    assert result.exit_code == 1
+    assert {price["stage"] for price in answer["dma"]} >= {"4K"}
+    assert all("256" in problem["where"] for problem in answer["problems"])
+
+
 # Shards alone
 
 
