@@ -32,7 +32,7 @@ ON_TWO_CORES = ("tokens", "positions and tables")
 
 def run(data: dict[int, Data], *, quick: bool, rounds: int, core: int) -> list[Row]:
     """The rows of this part, at both lengths."""
-    return [row for one in data.values() for row in _at(one, 0.5 if quick else 1.5, rounds, core)]
+    return [row for one in data.values() for row in _at(one, 0.5 if quick else 1.0, rounds, core)]
 
 
 def _at(data: Data, seconds: float, rounds: int, core: int) -> list[Row]:
