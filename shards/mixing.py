@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
 from itertools import pairwise
 
 import numpy as np
@@ -124,8 +125,5 @@ def _ends(table: Mapping[str, float], names: Sequence[str], step: int) -> tuple[
         raise ValueError(f"weights at step {step}: {error}") from error
     if min(exact) < 0 or not sum(exact):
         raise ValueError(f"weights at step {step} have to be 0 or more, and one of them more: {dict(table)}")
-    ends, total = [], Fraction(0)
-    for weight in exact:
-        total += weight
-        ends.append(round(total / sum(exact) * MODULUS))
-    return tuple(ends)
+    totals = list(accumulate(exact))
+    return tuple(round(total / totals[-1] * MODULUS) for total in totals)

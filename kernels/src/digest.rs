@@ -5,7 +5,32 @@
 //! the hardware does not, and can store what it hashes, around the caches for batches larger than them. On
 //! random blocks of 16 KiB in memory, hash and copy together then cost what the copy alone would.
 
+use arrow_buffer::ArrowNativeType;
 use xxhash_rust::xxh3::Xxh3Builder;
+
+/// Tokens under one of a sequence's checksums.
+pub const CHECKSUM_TOKENS: usize = 4096;
+
+/// Plain numbers as the little-endian bytes that lie in a shard.
+pub fn bytes_of<T: ArrowNativeType>(values: &[T]) -> &[u8] {
+    const { assert!(cfg!(target_endian = "little")) }
+    // SAFETY: native Arrow numbers have no padding and no invalid byte; the length is that of `values`.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+}
+
+/// The checksum of a row, which is number `row` of its shard.
+pub fn row_checksum(
+    row: u64,
+    lengths: &[i32],
+    next_tokens: &[i32],
+    token_checksums: &[u64],
+) -> u64 {
+    let mut state = Xxh3Builder::new().with_seed(row).build();
+    state.update(bytes_of(lengths));
+    state.update(bytes_of(next_tokens));
+    state.update(bytes_of(token_checksums));
+    state.digest()
+}
 
 /// Where a copy goes to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,15 +98,6 @@ pub fn prefetch(bytes: &[u8]) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = bytes;
-}
-
-/// XXH3-64 of parts, as of their concatenation, under a seed.
-pub fn xxh3_64_of_parts(parts: &[&[u8]], seed: u64) -> u64 {
-    let mut state = Xxh3Builder::new().with_seed(seed).build();
-    for part in parts {
-        state.update(part);
-    }
-    state.digest()
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -230,7 +246,7 @@ mod avx2 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Store, copied_xxh3_64, xxh3_64, xxh3_64_of_parts};
+    use super::{Store, bytes_of, copied_xxh3_64, row_checksum, xxh3_64};
     use proptest::prelude::*;
 
     proptest! {
@@ -238,7 +254,6 @@ mod tests {
         fn digests_are_those_of_xxh3(
             seed in any::<u64>(),
             length in prop_oneof![0usize..3000, (0usize..300).prop_map(|stripes| 64 * stripes)],
-            cut in 0usize..3000,
         ) {
             let mut state = seed;
             let data: Vec<u8> = (0..length).map(|_| {
@@ -255,8 +270,18 @@ mod tests {
                 super::fence();
                 prop_assert_eq!(&*out, &data[..]);
             }
-            let (one, other) = data.split_at(cut.min(data.len()));
-            prop_assert_eq!(xxh3_64_of_parts(&[one, other], 0), expected);
+        }
+
+        #[test]
+        fn a_row_is_hashed_as_one_run_of_bytes(
+            row in any::<u64>(),
+            lengths in prop::collection::vec(any::<i32>(), 0..50),
+            next in prop::collection::vec(any::<i32>(), 0..50),
+            sums in prop::collection::vec(any::<u64>(), 0..50),
+        ) {
+            let whole = [bytes_of(&lengths), bytes_of(&next), bytes_of(&sums)].concat();
+            let expected = xxhash_rust::xxh3::xxh3_64_with_seed(&whole, row);
+            prop_assert_eq!(row_checksum(row, &lengths, &next, &sums), expected);
         }
     }
 }

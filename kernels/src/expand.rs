@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use crate::digest::{Store, copied_xxh3_64, xxh3_64};
+use crate::digest::{Store, bytes_of, copied_xxh3_64, xxh3_64};
 
 /// A token, position or label as the trainer's integer type.
 pub trait Index: Copy + Send {
@@ -52,12 +52,6 @@ impl Index for i64 {
     fn of(value: i32) -> Self {
         Self::from(value)
     }
-}
-
-/// Integers as bytes.
-pub fn bytes_of<T: Copy>(values: &[T]) -> &[u8] {
-    // SAFETY: called for i32 and u64, whose bytes are all initialised; borrowed as long as the values.
-    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
 }
 
 fn bytes_of_mut(values: &mut [i32]) -> &mut [u8] {

@@ -11,7 +11,7 @@ use arrow_array::types::{ArrowPrimitiveType, Int32Type, Int64Type, UInt64Type};
 use arrow_array::{
     Array, ArrayRef, FixedSizeListArray, Int32Array, ListArray, PrimitiveArray, UInt64Array,
 };
-use arrow_buffer::{ArrowNativeType, OffsetBuffer};
+use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, Field};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
@@ -19,10 +19,8 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 use crate::arrow::{numbers, to_python};
 use crate::digest;
+use crate::digest::{CHECKSUM_TOKENS, bytes_of, row_checksum};
 use crate::stored_order::StoredOrder;
-
-/// Tokens under one checksum.
-pub const CHECKSUM_TOKENS: usize = 4096;
 
 /// A column without nulls.
 fn complete<T: ArrowPrimitiveType>(
@@ -247,20 +245,14 @@ impl Rows {
                 .chunks(CHECKSUM_TOKENS)
                 .map(|run| digest::xxh3_64(bytes_of(run))),
         );
-        let mut state = Xxh3::with_seed(options.first_row + row as u64);
-        state.update(bytes_of(lengths));
-        state.update(bytes_of(&self.next_tokens[next_from..]));
-        state.update(bytes_of(&self.token_checksums[checksums_from..]));
-        self.checksums.push(state.digest());
+        self.checksums.push(row_checksum(
+            options.first_row + row as u64,
+            lengths,
+            &self.next_tokens[next_from..],
+            &self.token_checksums[checksums_from..],
+        ));
         Ok(())
     }
-}
-
-/// Plain numbers as the little-endian bytes that lie in a shard.
-pub fn bytes_of<T: ArrowNativeType>(values: &[T]) -> &[u8] {
-    const { assert!(cfg!(target_endian = "little")) }
-    // SAFETY: native Arrow numbers have no padding and no invalid byte; the length is that of `values`.
-    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
 }
 
 fn fixed_lists<T: ArrowPrimitiveType>(values: Vec<T::Native>, width: usize) -> PyResult<ArrayRef> {

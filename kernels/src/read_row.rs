@@ -5,9 +5,9 @@
 
 use std::ops::Range;
 
-use crate::digest::{Store, xxh3_64};
-use crate::expand::{Documents, Index, Outputs, bytes_of};
-use crate::shard_file::{CHECKSUM_TOKENS, Row, Shard};
+use crate::digest::{CHECKSUM_TOKENS, Store, bytes_of, xxh3_64};
+use crate::expand::{Documents, Index, Outputs};
+use crate::shard_file::{Row, Shard};
 use crate::shard_source::Scratch;
 use crate::stored_order::StoredOrder;
 

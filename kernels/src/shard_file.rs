@@ -13,11 +13,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::digest::{xxh3_64, xxh3_64_of_parts};
-use crate::expand::bytes_of;
+use crate::digest::{CHECKSUM_TOKENS, row_checksum, xxh3_64};
 use crate::shard_source::{Scratch, Source};
-
-pub const CHECKSUM_TOKENS: usize = 4096;
 const MAGIC: &[u8; 6] = b"ARROW1";
 /// Buffers and nodes of the columns of a shard, depth first (`shards/format.py`).
 const BUFFERS: usize = 40;
@@ -320,14 +317,7 @@ impl Shard {
         }
         read += 8 * runs;
         if documents {
-            let found = xxh3_64_of_parts(
-                &[
-                    bytes_of(&out.lengths),
-                    bytes_of(&out.next_tokens),
-                    bytes_of(&out.token_checksums),
-                ],
-                row,
-            );
+            let found = row_checksum(row, &out.lengths, &out.next_tokens, &out.token_checksums);
             let from = columns.checksum + 8 * at;
             let expected =
                 value(self.small(from..from + 8, &mut out.bytes).map_err(fail)?).map_err(fail)?;

@@ -13,9 +13,8 @@ use arrow_ipc::root_as_footer;
 use arrow_pyarrow::FromPyArrow;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use crate::layout::{CHECKSUM_TOKENS, bytes_of};
+use crate::digest::{CHECKSUM_TOKENS, bytes_of, row_checksum, xxh3_64};
 use crate::stored_order::StoredOrder;
 
 /// Reasons that one call returns; a batch in which every row is wrong does not need thousands of lines.
@@ -254,11 +253,13 @@ impl<'a> Columns<'a> {
                 ));
             }
         }
-        let mut state = Xxh3::with_seed(rules.first_row + row as u64);
-        state.update(bytes_of(self.lengths.row(row).unwrap_or_default()));
-        state.update(bytes_of(self.next_tokens.row(row).unwrap_or_default()));
-        state.update(bytes_of(sums));
-        if state.digest() != self.checksum[row] {
+        let found = row_checksum(
+            rules.first_row + row as u64,
+            self.lengths.row(row).unwrap_or_default(),
+            self.next_tokens.row(row).unwrap_or_default(),
+            sums,
+        );
+        if found != self.checksum[row] {
             say(
                 "its document_lengths, next_tokens and token_checksums are not those of its checksum, \
                  or are another row's"
