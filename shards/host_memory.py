@@ -2,9 +2,8 @@
 
 A batch's arrays are views of these buffers; a buffer is free again when the last view is dropped, so a
 batch that is still held is never written over. The pool grows to what is held at one time (two batches, with
-one read ahead) and then maps nothing any more: a first touch costs more than a copy. On an Ascend host,
-registered memory is copied at 23 GB/s where other memory gets 10 (910B4, 4 MiB blocks; third-party
-measurement).
+one read ahead) and then maps nothing any more. On an Ascend host, registered memory is copied at 23 GB/s
+where other memory gets 10 (910B4, 4 MiB blocks; third-party measurement).
 """
 
 from __future__ import annotations

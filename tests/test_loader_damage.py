@@ -79,6 +79,18 @@ def test_a_truncated_shard_is_named_when_it_is_opened(run, tmp_path, options):
     all_batches(damaged, stage="16K", batch_sequences=1, **options)
 
 
+def test_direct_reads_name_a_file_that_is_cut_short_while_it_is_open(long_run, tmp_path):
+    """Mapped, this would be SIGBUS (`docs/loading.md`)."""
+    damaged = copy(long_run, tmp_path / "run")
+    path = next((damaged / "shards").iterdir())
+    loader = Loader(str(damaged), stage="4K", batch_sequences=4, direct=True)
+    loader.batch(0)
+    with path.open("r+b") as file:
+        file.truncate(buffers(path)["tokens", 2][0] + 4096)
+    with pytest.raises(ShardError, match=rf"{path.name}: sequence \d"):
+        loader.batch(0)
+
+
 def test_a_missing_shard_is_named_when_it_is_opened(run, tmp_path):
     damaged = copy(run, tmp_path / "run")
     (damaged / "shards" / "4K-00000-0002.arrow").unlink()
