@@ -54,11 +54,13 @@ def verify_shard(
     *,
     context_parallel: int | None = None,
     advance: Callable[[int], None] = lambda _: None,
+    found_header: Callable[[ShardHeader], None] = lambda _: None,
 ) -> Iterator[Problem]:
     """What is wrong with the shard at `path`, of which the manifest says `rows`.
 
     With `context_parallel`, also whether that many ranks can each read their part of it. `advance` is told
-    bytes as they are done, the file's size in all unless it ends early.
+    bytes as they are done, the file's size in all unless it ends early; `found_header` gets what the shard
+    says of itself, to be held against that of others.
     """
     name = rows.shard
 
@@ -94,6 +96,7 @@ def verify_shard(
             source.seek(0)
             reader: Any = pa.ipc.open_file(source)
             header = read_header(reader.schema, name)
+            found_header(header)
             blocks = curate_kernels.footer_blocks(footer)
             yield from _against_manifest(header, rows, context_parallel)
             yield from _geometry(source, name, header, blocks, footer_start)
