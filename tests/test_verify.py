@@ -138,6 +138,22 @@ def test_a_shard_that_is_gone_cut_or_longer_is_named(run: Path) -> None:
     assert named(found, shards[2].name, "longer than written")
 
 
+def test_an_empty_file_is_named_even_where_the_manifest_expects_it(run: Path) -> None:
+    edit(run, "shards", "256-00000", with_value("bytes", 0, 0))
+    (run / "shards" / SHARD).write_bytes(b"")
+    assert named(problems(run, sample=0), f"{SHARD}: it is empty")
+
+
+def test_without_pages_mapped_ahead_the_file_is_read(
+    finished: Finished, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a system that has no such call: the same answers, good and bad."""
+    monkeypatch.setattr("shards.verify._POPULATE_READ", 9999)
+    assert problems(finished.root, sample=0) == []
+    flip_bit(run / "shards" / SHARD, 5000)
+    assert named(problems(run, sample=0), f"{SHARD}: its bytes are not those written")
+
+
 def test_shards_that_changed_places_are_both_named(run: Path) -> None:
     one, other = sorted((run / "shards").glob("256-*"))[:2]
     data = one.read_bytes(), other.read_bytes()
