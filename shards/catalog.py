@@ -35,6 +35,8 @@ class StageShards:
     checksums: list[str]
     footer_checksums: list[str]
     counts: NDArray[np.int64]  # sequences
+    tokens: NDArray[np.int64]
+    padding: NDArray[np.int64]
     ends: NDArray[np.int64]  # sequences up to and with each shard
 
     @property
@@ -81,6 +83,8 @@ def read_stage(fs: Any, root: str, stage: str) -> StageShards:
         checksums=columns["checksum"],
         footer_checksums=columns["footer_checksum"],
         counts=counts,
+        tokens=np.array(columns["tokens"], np.int64),
+        padding=np.array(columns["padding"], np.int64),
         ends=np.cumsum(counts),
     )
 

@@ -176,9 +176,11 @@ class StageReader:
             raise ShardError(str(error)) from error
 
 
-def check_common(first: str, one: ShardHeader, name: str, other: ShardHeader) -> None:
-    """Raise ShardError, naming both shards, unless they can be in one batch."""
-    for key in COMMON:
+def check_common(
+    first: str, one: ShardHeader, name: str, other: ShardHeader, *, also: tuple[str, ...] = ()
+) -> None:
+    """Raise ShardError, naming both shards, unless they have in common what shards of a stage have, and `also`."""
+    for key in (*COMMON, *also):
         if (left := getattr(one, key)) != (right := getattr(other, key)):
             raise ShardError(
                 f"{name} has {key} {right!r}, but {first} has {left!r}: sequences of a stage are made alike; "

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from run_fixture import ask, curate, invoke
 from test_shards import SOURCES, corpus, written
 
+from shards import format as format_module
 from shards.export import mds as mds_module
 from shards.export import megatron as megatron_module
 from shards.export.mds import export_mds
@@ -310,6 +311,14 @@ def test_shards_that_do_not_belong_together_are_refused(tmp_path):
         open_stage(tmp_path / "elsewhere", "4K")
     (tmp_path / "shards" / "4K-00000-0000.arrow").unlink()
     with pytest.raises(ShardError, match=r"no file shards/4K-00000-0000\.arrow"):
+        open_stage(tmp_path, "4K")
+
+
+def test_shards_of_another_version_are_called_that(tmp_path, monkeypatch):
+    monkeypatch.setattr(format_module, "VERSION", "3")
+    run_of(tmp_path, [600])
+    monkeypatch.undo()
+    with pytest.raises(ShardError, match="format version '3', this build reads '2'"):
         open_stage(tmp_path, "4K")
 
 

@@ -3,32 +3,31 @@
     manifest ─▶ group (shards of one unit) ─▶ pieces ─▶ stored ranges ─▶ one native gather per 64 MiB
 
 Shards are memory-mapped and compared with the manifest's checksum before a token is used. Memory: what is
-gathered at a time (64 MiB, or one document if that is longer) and some 100 bytes per document piece of one
+gathered at a time (64 MiB, or one document if that is longer) and some 150 bytes per document piece of one
 group; nothing is one Python object per document or token. The gather runs at the speed of a copy.
 """
 
 from __future__ import annotations
 
-import difflib
+import itertools
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import curate_kernels
 import fsspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import xxhash
 from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 
+from shards.catalog import read_stage
 from shards.format import ShardError, ShardHeader, read_header
-from shards.manifest import SHARDS
+from shards.reader import check_common
 from shards.verify_files import check_size
 
 #: Tokens that are gathered at a time: 64 MiB.
@@ -106,66 +105,34 @@ def open_stage(url: str, stage: str) -> Stage:
     """
     fs, root = fsspec.core.url_to_fs(str(url))
     root = root.rstrip("/")
-    tables = []
-    for name in sorted(fs.glob(f"{root}/manifest/shards/*.parquet")):
-        try:
-            rows = pq.read_table(pa.BufferReader(fs.cat_file(name)))
-            tables.append(rows.select(SHARDS.names).cast(SHARDS))
-        except (pa.ArrowException, KeyError, ValueError) as error:
-            raise ShardError(f"{name}: not a manifest of shards: {error}") from error
-    if not tables:
-        raise ShardError(f"{url}: no manifest/shards/*.parquet here: is this a run directory, and written?")
-    stages = sorted({name for table in tables for name in table["stage"].unique().to_pylist()})
-    if stage not in stages:
-        near = difflib.get_close_matches(stage, stages, n=3, cutoff=0.4)
-        hint = f"; nearest: {', '.join(near)}" if near else ""
-        raise ValueError(f"no stage {stage!r}{hint}; this run has: {', '.join(stages) or 'none'}")
-    tables = [table.filter(pc.equal(table["stage"], stage)).sort_by("shard") for table in tables]
-    whole = pa.concat_tables(tables)
-    if len(lengths := whole["sequence_length"].unique().to_pylist()) > 1:
-        raise ShardError(f"stage {stage!r} mixes sequence lengths {sorted(lengths)}: a stage has one")
-    groups = tuple(
-        tuple(
-            ShardFile(row["shard"], _relative(row["path"]), row["sequences"], row["bytes"], row["checksum"])
-            for row in table.select(["shard", "path", "sequences", "bytes", "checksum"]).to_pylist()
+    listed = read_stage(fs, root, stage)
+    shards = [
+        ShardFile(*row)
+        for row in zip(
+            listed.names, listed.paths, listed.counts.tolist(), listed.bytes, listed.checksums, strict=True
         )
-        for table in tables
-        if len(table)
-    )
-    header = None
-    for shard in (shard for group in groups for shard in group):
-        found = _header(fs, root, shard)
-        if header is None:
-            header, first = found, shard
-        for what in ("stage", "sequence_length", "tokenizer", "pad", "sources", "layout", "context_parallel"):
-            if getattr(found, what) != getattr(header, what):
-                raise ShardError(
-                    f"{shard.name}: {what} {getattr(found, what)!r}, but {first.name} has "
-                    f"{getattr(header, what)!r}: shards of one stage are made alike"
-                )
-    assert header is not None  # a stage that the manifest names has a shard
-    if (header.stage, header.sequence_length) != (stage, lengths[0]):
+    ]
+    header = _header(fs, root, shards[0])
+    if (header.stage, header.sequence_length) != (stage, listed.sequence_length):
         raise ShardError(
-            f"{first.name}: holds stage {header.stage!r} at {header.sequence_length}, the manifest says "
-            f"{stage!r} at {lengths[0]}"
+            f"{shards[0].name}: holds stage {header.stage!r} at {header.sequence_length}, the manifest says "
+            f"{stage!r} at {listed.sequence_length}"
         )
+    for shard in shards[1:]:
+        found = _header(fs, root, shard)
+        check_common(shards[0].name, header, shard.name, found, also=("stage", "sequence_length", "sources"))
+    # All pieces of a document are in the shards of one unit: those whose names differ in the last number.
+    groups = itertools.groupby(shards, key=lambda shard: shard.name.rpartition("-")[0])
     return Stage(
         root=str(url),
         name=stage,
         sequence_length=header.sequence_length,
-        groups=groups,
+        groups=tuple(tuple(group) for _, group in groups),
         header=header,
-        sequences=sum(whole["sequences"].to_pylist()),
-        tokens=sum(whole["tokens"].to_pylist()),
-        padding=sum(whole["padding"].to_pylist()),
+        sequences=listed.sequences,
+        tokens=int(listed.tokens.sum()),
+        padding=int(listed.padding.sum()),
     )
-
-
-def _relative(path: str) -> str:
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts or "://" in path:
-        raise ShardError(f"{path}: a shard's path is relative to the run directory and stays inside it")
-    return str(parts)
 
 
 def _header(fs: Any, root: str, shard: ShardFile) -> ShardHeader:
