@@ -272,7 +272,7 @@ def _coverage(run: Run, stage: str | None) -> Iterator[Problem]:
         if tokens is None:
             what = f"document {document} is in the shards, and not among the kept ones of manifest/documents"
         elif offset != ends:
-            gap = "is there twice" if offset < ends else "is missing"
+            gap = "are there twice" if offset < ends else "are missing"
             first, last = sorted((offset, ends))
             what = f"epoch {epoch} of document {document}: tokens {first} to {last - 1} {gap}"
         else:

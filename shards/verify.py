@@ -34,7 +34,7 @@ from shards.format import (
 )
 from shards.verify_manifest import ManifestRows, batch_problems
 
-AGAIN = "fetch it again or rerun the write phase"
+AGAIN = "fetch it again, or delete it and rerun the write phase"
 
 _PIECE = 16 << 20
 _POPULATE_READ = 22 if sys.platform == "linux" else -1  # MADV_POPULATE_READ

@@ -233,6 +233,18 @@ def test_list_offsets_that_lead_nowhere_are_an_error_and_no_stray_read(run: Path
     assert named(problems(run), f"{SHARD}, record batch 0: damaged")
 
 
+def test_what_a_problem_says_to_do_mends_it(finished: Finished, run: Path) -> None:
+    shard, manifest = run / "shards" / SHARD, run / "manifest/spans/1K-00000.parquet"
+    flip_bit(shard, place(shard, "tokens", 5)[0])
+    edit(run, "spans", "1K-00000", with_value("epoch", 0, 77))
+    for problem in verify(open_run(str(run)), sample=0).problems:
+        assert "delete" in problem.remedy
+    shard.unlink()
+    manifest.unlink()
+    assert sorted(run_mixture(finished.mixture, run)["write"]) == ["1K-00000", "256-00000"]
+    assert problems(run) == []
+
+
 def test_a_file_that_no_manifest_lists_is_named(run: Path) -> None:
     shutil.copy(run / "shards" / SHARD, run / "shards" / "extra.arrow")
     assert problems(run, sample=0) == [
@@ -354,8 +366,8 @@ def test_missing_and_doubled_pieces_are_named(run: Path) -> None:
 
     edit(run, "spans", "256-00000", cut)
     found = problems(run, sample=0)
-    assert named(found, "stage 256: epoch", "is missing")
-    assert named(found, "stage 256: epoch", "is there twice")
+    assert named(found, "stage 256: epoch", "are missing")
+    assert named(found, "stage 256: epoch", "are there twice")
     assert named(found, "documents, and", "rows of spans")
 
 
