@@ -288,6 +288,7 @@ class ShardFraming:
         """The end of the file, and `xxh3_64:` with 16 hex digits over the footer's flatbuffer."""
 
 def xxh3_64(data: bytes | memoryview, seed: int = 0) -> int: ...
+
 class Checksum:
     """A streaming XXH3-128, for files that are read or written in parts."""
 
@@ -310,9 +311,9 @@ def expand(
 ) -> dict[str, pa.Array]:
     """Flat arrays of sequences x sequence_length values, by field.
 
-    `document_lengths` is `list<int32>`, the documents of each sequence; `tokens` (int32, flat, in reading order) is needed
-    for labels only. A document's slot is its length rounded up to `pad_documents_to`; the last one reaches
-    to the end of the sequence.
+    `document_lengths` is `list<int32>`, the documents of each sequence; `tokens` (int32, flat, in reading
+    order) is needed for labels only. A document's slot is its length rounded up to `pad_documents_to`; the
+    last one reaches to the end of the sequence.
 
     positions: count from 0 in each document and on through its pads. labels: the next token of the document,
     or `ignore_label` for its last token and for pads. loss_mask (float32): 1 where there is a label, else 0.
@@ -332,8 +333,8 @@ def boundary_table(
     """Where the segments of a batch of b sequences end.
 
     ascend: int64, cumulative ends over b x sequence_length tokens, no leading zero. transformer_engine:
-    int32, the same with a leading zero. mindformers: int32, b x `maximum`, ends within each sequence, filled up with
-    sequence_length; ValueError for a sequence of more documents.
+    int32, the same with a leading zero. mindformers: int32, b x `maximum`, ends within each sequence, filled
+    up with sequence_length; ValueError for a sequence of more documents.
     """
 
 def block_starts(
@@ -341,7 +342,8 @@ def block_starts(
 ) -> tuple[pa.Array, pa.Array]:
     """Complete blocks of `ratio` tokens, which begin anew at every document.
 
-    Returns their starts (int32, within the sequence, sequence by sequence) and their number per document (int32).
+    Returns their starts (int32, within the sequence, sequence by sequence) and their number per document
+    (int32).
     """
 
 # host_buffers.rs
@@ -355,7 +357,7 @@ class HostBuffer:
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
 class HostBuffers:
-    """A pool of reusable host buffers: anonymous memory, aligned to 2 MiB, in huge pages where they can be had.
+    """A pool of reusable host buffers: anonymous memory, aligned to 2 MiB, in huge pages if possible.
 
     `limit` bytes at most are mapped. `on_map(address, bytes)` is called for new mappings, `on_unmap` before
     they go. Buffers of 1 MiB and more are whole huge pages.
@@ -384,9 +386,9 @@ class HostBuffers:
 class ShardFile:
     """An open shard. `size` and `footer_checksum` (`xxh3_64:...`) are the manifest's.
 
-    `direct` reads tokens around the page cache, where the filesystem can. With `fetch(offset, length)`, bytes come
-    from that function and `path` is not opened. ValueError for a file that is not what the manifest says,
-    OSError for one that cannot be opened.
+    `direct` reads tokens around the page cache, where the filesystem can. With `fetch(offset, length)`, bytes
+    come from that function and `path` is not opened. ValueError for a file that is not what the manifest
+    says, OSError for one that cannot be opened.
     """
 
     def __init__(
@@ -457,8 +459,8 @@ def wrong_sequences(
     """How many rows of a shard's record batch are not what their checksums and boundaries say; and why.
 
     Checked in each row: token_checksums and checksum, the boundaries and what follows from them, pads, and
-    next_tokens. `first_row` is the batch's first row in the shard, `sources` the number of sources; the rest is
-    of the shard's header. The reasons are (row in the batch, words), the first 64. Validate the batch in
+    next_tokens. `first_row` is the batch's first row in the shard, `sources` the number of sources; the rest
+    is of the shard's header. The reasons are (row in the batch, words), the first 64. Validate the batch in
     full first. ValueError for a batch that lacks columns or holds nulls.
     """
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 def deal(work: NDArray[np.int64], ranks: int) -> NDArray[np.int64]:
     """Places of the batch by rank, int64 [ranks, len(work) / ranks], ascending in each row.
 
-    A function of its arguments: every rank computes the same. Raises ValueError unless ranks divide the batch.
+    A function of its arguments: every rank computes the same. Raises ValueError unless ranks divide the
+    batch.
     """
     share, rest = divmod(len(work), ranks)
     if rest:

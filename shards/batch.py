@@ -36,8 +36,8 @@ class Blocks:
 class Batch:
     """b sequences, n tokens of each: all L of them, or a context-parallel rank's part (`docs/loading.md`).
 
-    Arrays are numpy's, or torch tensors over the same memory; a field that was not asked for is None. Segments are
-    documents' slots, the last of a sequence reaching to its end, so that they cover every token.
+    Arrays are numpy's, or torch tensors over the same memory; a field that was not asked for is None.
+    Segments are documents' slots, the last of a sequence reaching to its end, so that they cover every token.
     """
 
     step: int

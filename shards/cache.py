@@ -1,9 +1,10 @@
 """A bounded local cache of pieces of remote files, safe to share between processes.
 
-The global order takes sequences from everywhere, so whole shards would be fetched for one sequence each, and a cache
-smaller than the data would be of no use. What is kept are pieces of 128 KiB: one request brings a
-sequence of 4K tokens and some of what lies beside it, and neighbouring pieces come in one request. Least recently used pieces
-go first. A hit costs an `open` and a read, about 30 us; the bound holds for all processes together.
+The global order takes sequences from everywhere, so whole shards would be fetched for one sequence each, and
+a cache smaller than the data would be of no use. What is kept are pieces of 128 KiB: one request brings a
+sequence of 4K tokens and some of what lies beside it, and neighbouring pieces come in one request. Least
+recently used pieces go first. A hit costs an `open` and a read, about 30 us; the bound holds for all
+processes together.
 """
 
 from __future__ import annotations

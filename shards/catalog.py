@@ -1,7 +1,7 @@
 """The shards of one stage as the manifest lists them: all that a loader reads before its first batch.
 
-15,000 shards in 1,000 manifest files take about 0.3 s, read by Arrow's threads; no shard is opened and no index is built or
-kept. A missing or damaged shard is found, and named, when it is first opened.
+15,000 shards in 1,000 manifest files take about 0.3 s, read by Arrow's threads; no shard is opened and no
+index is built or kept. A missing or damaged shard is found, and named, when it is first opened.
 """
 
 from __future__ import annotations

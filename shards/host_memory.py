@@ -1,9 +1,10 @@
 """Host memory for batches: a bounded pool of aligned, reusable buffers, registered with a device if asked.
 
 A batch's arrays are views of these buffers; a buffer is free again when the last view is dropped, so a
-batch that is still held is never written over. The pool grows to what is held at one time (two batches, with one
-read ahead) and then maps nothing any more: a first touch costs more than a copy. On an Ascend host, registered
-memory is copied at 23 GB/s where other memory gets 10 (910B4, 4 MiB blocks; third-party measurement).
+batch that is still held is never written over. The pool grows to what is held at one time (two batches, with
+one read ahead) and then maps nothing any more: a first touch costs more than a copy. On an Ascend host,
+registered memory is copied at 23 GB/s where other memory gets 10 (910B4, 4 MiB blocks; third-party
+measurement).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import curate_kernels
 import numpy as np
 from numpy.typing import NDArray
 
-#: `aclrtHostRegisterV2`: map into the device's address space. Pinning alone leaves copies at a third of the speed.
+#: `aclrtHostRegisterV2`: map into the device's address space. Pinning alone leaves copies at a third of the
+#: speed.
 ACL_HOST_REGISTER_MAPPED = 0x2
 
 #: (address, bytes) of memory that comes or goes.
@@ -71,7 +73,8 @@ def view(buffer: curate_kernels.HostBuffer, dtype: str, rows: int) -> NDArray[An
 class AscendRegistration:
     """Registers memory with the Ascend runtime, `libascendcl.so`, resolved when made.
 
-    Where the library, or one of its functions, is missing, or refuses, a warning says so once and memory stays as it is.
+    Where the library, or one of its functions, is missing, or refuses, a warning says so once and memory
+    stays as it is.
     """
 
     def __init__(self, library: str = "libascendcl.so") -> None:

@@ -1,6 +1,7 @@
 """Batches of packed sequences in a global order that is a pure function of (seed, step).
 
-    step ─▶ places ─▶ stream, keyed permutation ─▶ (shard, row) ─▶ kernel: read, verify, expand ─▶ host buffers
+    step ─▶ places ─▶ stream, keyed permutation ─▶ (shard, row) ─▶ kernel: read, verify, expand ─▶ host
+    buffers
 
 The sequences of a stage are permuted anew for every pass, by a keyed permutation in O(1) memory: any step of
 any rank is computed, never replayed, so seeking costs nothing and the order does not depend on the number of
@@ -27,8 +28,19 @@ from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 
 from shards.balance import deal, imbalance
-from shards.batch import BOUNDARIES, FIELDS, TENSORS, Batch, Blocks, Boundaries, Field, Tensor
-from shards.batch import as_tensor, boundary_table, require_torch
+from shards.batch import (
+    BOUNDARIES,
+    FIELDS,
+    TENSORS,
+    Batch,
+    Blocks,
+    Boundaries,
+    Field,
+    Tensor,
+    as_tensor,
+    boundary_table,
+    require_torch,
+)
 from shards.cache import PieceCache
 from shards.catalog import planned_batch, read_stage
 from shards.format import ShardError, ShardHeader, check_layout
@@ -217,7 +229,8 @@ class Loader:
             lengths = self._read(step, shards, shard_of, rows, documents, buffers)
         except ShardError:
             # A damaged copy in the cache is fetched again, once.
-            if not any([self._readers[stream].drop(shard) for stream, shard in where]):
+            dropped = [self._readers[stream].drop(shard) for stream, shard in where]
+            if not any(dropped):
                 raise
             shards, shard_of, rows, _ = self._located(streams, numbers)
             lengths = self._read(step, shards, shard_of, rows, documents, buffers)
@@ -252,8 +265,8 @@ class Loader:
         return imbalance(work, hands)
 
     def documents(self, step: int) -> pa.Table:
-        """The documents of this rank's part of a step, in order: sequence (its place in the part), document_id,
-        document_offset, source, epoch, length. Read from the shards through Arrow: for inspection.
+        """The documents of this rank's part of a step, in order: sequence (its place in the part),
+        document_id, document_offset, source, epoch, length. Read through Arrow: for inspection.
         """
         self._in_process()
         tables = []

@@ -1,8 +1,8 @@
 """Which stream each sequence of a mixture comes from: a function of its place in the global order alone.
 
 Place p takes the stream whose share of [0, 2^32) holds (a p + b) mod 2^32, a low-discrepancy sequence
-(Kronecker's, with the golden ratio), so that any run of n sequences has n times a stream's weight to within a few.
-How many of a stream come before p is a sum of floors, in O(log p): seeking replays nothing.
+(Kronecker's, with the golden ratio), so that any run of n sequences has n times a stream's weight to within a
+few. How many of a stream come before p is a sum of floors, in O(log p): seeking replays nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +103,7 @@ def mixture_of(
     """
     schedule = [(0, weights)] if isinstance(weights, Mapping) else list(weights)
     steps = [step for step, _ in schedule]
-    if not steps or steps[0] != 0 or any(b <= a for a, b in zip(steps, steps[1:], strict=False)):
+    if not steps or steps[0] != 0 or any(b <= a for a, b in pairwise(steps)):
         raise ValueError(f"the steps of weights have to begin with 0 and ascend: {steps}")
     return Mixture(
         starts=tuple(step * batch_sequences for step in steps),

@@ -1,7 +1,7 @@
 """The shards of a stage, opened as they are needed.
 
-An open shard is one mapping (no descriptor), so thousands stay open; opening costs about 0.2 ms. Remote shards are never
-fetched whole: the kernel asks for byte ranges, which come through a bounded cache of pieces.
+An open shard is one mapping (no descriptor), so thousands stay open; opening costs about 0.2 ms. Remote
+shards are never fetched whole: the kernel asks for byte ranges, which come through a bounded cache of pieces.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COMMON = ("tokenizer", "pad", "pad_documents_to", "layout", "context_parallel")
 
 
 class StageReader:
-    """Opens the shards of one stage and checks that they belong together. Safe to use from several threads."""
+    """Opens the shards of one stage and checks that they belong together; for use by several threads."""
 
     def __init__(
         self,
@@ -179,7 +179,7 @@ class StageReader:
 def check_common(
     first: str, one: ShardHeader, name: str, other: ShardHeader, *, also: tuple[str, ...] = ()
 ) -> None:
-    """Raise ShardError, naming both shards, unless they have in common what shards of a stage have, and `also`."""
+    """Raise ShardError, naming both shards, unless they agree on what shards of a stage do, and on `also`."""
     for key in (*COMMON, *also):
         if (left := getattr(one, key)) != (right := getattr(other, key)):
             raise ShardError(

@@ -1,9 +1,9 @@
 """The loader as a PyTorch dataset: `DataLoader(TorchDataset(...), batch_size=None, num_workers=n)`.
 
-With any number of workers the batches come in the loader's order: worker w of n makes steps w, w + n, ... and `DataLoader`
-takes from its workers in turn. Without workers tensors lie in the loader's host buffers and nothing is copied;
-workers hand theirs over by shared memory, which is a copy. The loader reads ahead by itself, so that zero workers
-is the setting to begin with.
+With any number of workers the batches come in the loader's order: worker w of n makes steps w, w + n, ... and
+`DataLoader` takes from its workers in turn. Without workers tensors lie in the loader's host buffers and
+nothing is copied; workers hand theirs over by shared memory, which is a copy. The loader reads ahead by
+itself, so that zero workers is the setting to begin with.
 """
 
 from __future__ import annotations

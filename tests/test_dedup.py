@@ -427,8 +427,7 @@ def test_groups_of_shards_hold_every_picked_document_once(
         loader = Loader(run.root, stage=stage, batch_sequences=1)
         assert loader.verify() == []
         read = sum(
-            sum(loader.batch(step).document_lengths.flatten().to_pylist())
-            for step in range(loader.sequences)
+            sum(loader.batch(step).document_lengths.flatten().to_pylist()) for step in range(loader.sequences)
         )
         assert read == sum(length for (_, name, _), length in placed.items() if name == stage)
 

@@ -75,9 +75,7 @@ def test_every_field_and_table_follows_its_definition(batch, dtype):
     fixed = table("mindformers", 6).to_numpy().reshape(len(rows), 6)
     assert fixed.tolist() == [hand[3] + [width] * (6 - len(hand[3])) for hand in hands]
 
-    starts, counts = curate_kernels.block_starts(
-        lists(rows), width, pad_documents_to=multiple, ratio=4
-    )
+    starts, counts = curate_kernels.block_starts(lists(rows), width, pad_documents_to=multiple, ratio=4)
     assert counts.to_pylist() == [length // 4 for row in rows for length in row]
     expected = []
     for row, hand in zip(rows, hands, strict=True):
@@ -90,7 +88,11 @@ def test_the_conventions_by_example():
     """Three documents of 3, 2 and 1 tokens in slots of 2, in sequences of 10."""
     options = {"pad_documents_to": 2}
     out = curate_kernels.expand(
-        pa.array(np.arange(10, 20, dtype=np.int32)), lists([[3, 2, 1]]), sequence_length=10, fields=FIELDS, **options
+        pa.array(np.arange(10, 20, dtype=np.int32)),
+        lists([[3, 2, 1]]),
+        sequence_length=10,
+        fields=FIELDS,
+        **options,
     )
     assert out["positions"].to_pylist() == [0, 1, 2, 3, 0, 1, 0, 1, 2, 3]
     assert out["labels"].to_pylist() == [11, 12, -100, -100, 15, -100, -100, -100, -100, -100]
@@ -112,7 +114,9 @@ def test_a_slice_of_a_list_column_is_the_slice():
 
 
 @pytest.mark.parametrize(
-    "lengths", [[[7]], [[0, 3]], [[-1]], [[4, 3]], [[2**31 - 1]], [[]]], ids=["long", "zero", "below", "two", "max", "none"]
+    "lengths",
+    [[[7]], [[0, 3]], [[-1]], [[4, 3]], [[2**31 - 1]], [[]]],
+    ids=["long", "zero", "below", "two", "max", "none"],
 )
 def test_lengths_that_do_not_fit_are_refused(lengths):
     with pytest.raises(ValueError, match="sequence 0"):
@@ -133,7 +137,7 @@ def test_hostile_arguments_are_errors():
         curate_kernels.expand(pa.array([1] * 5, pa.int32()), one, sequence_length=6)
     with pytest.raises(ValueError, match="labels are made from the tokens"):
         curate_kernels.expand(None, one, sequence_length=6, fields=["labels"])
-    with pytest.raises(ValueError, match="field .mask. is not one of"):
+    with pytest.raises(ValueError, match=r"field .mask. is not one of"):
         curate_kernels.expand(None, one, sequence_length=6, fields=["mask"])
     with pytest.raises(ValueError, match="dtype"):
         curate_kernels.expand(None, one, sequence_length=6, dtype="int16")

@@ -220,9 +220,7 @@ def test_end_of_document_trainers_get_no_tables(run):
 
 
 def test_a_table_of_fixed_size_never_drops_a_document(run):
-    loader = Loader(
-        str(run), stage="4K", batch_sequences=20, boundaries="mindformers", maximum_documents=1
-    )
+    loader = Loader(str(run), stage="4K", batch_sequences=20, boundaries="mindformers", maximum_documents=1)
     with pytest.raises(ValueError, match=r"do not fit in a boundary table of 1: raise maximum_documents"):
         loader.batch(0)
 

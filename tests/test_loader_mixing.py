@@ -38,10 +38,14 @@ def mixed(urls, **options):
 
 @given(st.integers(0, 300), st.integers(1, 2000), st.integers(0, 10**6), st.integers(0, 10**6))
 def test_a_sum_of_floors_is_the_sum(count, divisor, factor, shift):
-    assert floor_sum(count, divisor, factor, shift) == sum((factor * i + shift) // divisor for i in range(count))
+    assert floor_sum(count, divisor, factor, shift) == sum(
+        (factor * i + shift) // divisor for i in range(count)
+    )
 
 
-weights = st.fixed_dictionaries({name: st.floats(0, 1e6) for name in NAMES}).filter(lambda w: sum(w.values()) > 0)
+weights = st.fixed_dictionaries({name: st.floats(0, 1e6) for name in NAMES}).filter(
+    lambda w: sum(w.values()) > 0
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -139,7 +143,7 @@ def test_weights_that_make_no_sense_are_refused(urls, weights, message):
 
 def test_streams_of_two_tokenizers_do_not_mix(urls, tmp_path):
     written(tmp_path, *corpus([50] * 20), metadata={"tokenizer": "f2", "mixture": "v4"})
-    with pytest.raises(ShardError, match="has tokenizer 'f2', but .*web.* has 'f1'"):
+    with pytest.raises(ShardError, match=r"has tokenizer 'f2', but .*web.* has 'f1'"):
         mixed({"web": urls["web"], "other": str(tmp_path)}, weights=None)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import site
 import subprocess
 import sys
 from pathlib import Path
@@ -22,17 +20,11 @@ HERE = Path(__file__).resolve().parent
 def test_torch_gets_the_loaders_batches_from_any_number_of_workers(tmp_path):
     run = write_run(tmp_path)
     # The peer's packages first, then those that the loader needs.
-    paths = [str(HERE.parent), *site.getsitepackages()]
-    script = "import sys; sys.path += sys.argv[2].split(':'); import runpy; del sys.argv[2]; sys.argv[0] = sys.argv.pop()"
-    program = [
-        python_of("loaders"),
-        "-c",
-        f"{script}; runpy.run_path(sys.argv[0], run_name='__main__')",
-        run,
-        ":".join([*paths, *(path for path in sys.path if path.endswith("site-packages"))]),
-        HERE / "torch_loader.py",
-    ]
-    done = subprocess.run(program, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    paths = [str(HERE.parent), *(path for path in sys.path if path.endswith("site-packages"))]
+    script = HERE / "torch_loader.py"
+    start = f"import runpy, sys; sys.path += {paths!r}; runpy.run_path({str(script)!r}, run_name='__main__')"
+    program = [python_of("loaders"), "-W", "ignore", "-c", start, run]
+    done = subprocess.run(program, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "ok\n"
 

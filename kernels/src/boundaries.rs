@@ -1,4 +1,5 @@
-//! Boundary tables of packed sequences, in the conventions of the trainers, and `expand` for arrays without shards.
+//! Boundary tables of packed sequences, in the conventions of the trainers, and `expand` for arrays without
+//! shards.
 //!
 //! The tables are small (one entry per document); what they save is a Python loop over documents per batch.
 

@@ -1,9 +1,9 @@
 //! XXH3-64 of token blocks with AVX2 where the processor has it, and the copy of a block in the same pass.
 //!
 //! A wheel is built for the oldest x86-64, where a hash chosen at compile time runs on SSE2. Long inputs take
-//! the loop below (Collet, "XXH3", the published algorithm; same digests): it prefetches across pages, which the hardware does not,
-//! and can store what it hashes, around the caches for batches larger than them. On random blocks of
-//! 16 KiB in memory, hash and copy together then cost what the copy alone would.
+//! the loop below (Collet, "XXH3", the published algorithm; same digests): it prefetches across pages, which
+//! the hardware does not, and can store what it hashes, around the caches for batches larger than them. On
+//! random blocks of 16 KiB in memory, hash and copy together then cost what the copy alone would.
 
 use xxhash_rust::xxh3::Xxh3Builder;
 
@@ -22,7 +22,7 @@ pub fn xxh3_64(data: &[u8]) -> u64 {
     if avx2::takes(data) && std::arch::is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has AVX2, and the length is one that the loop takes.
         return unsafe {
-            avx2::digest::<{ avx2::NONE }>(data, std::ptr::null_mut(), data.as_ptr_range().end)
+            avx2::digest::<{ avx2::NONE }>(data, std::ptr::null_mut(), std::ptr::null())
         };
     }
     xxhash_rust::xxh3::xxh3_64(data)
@@ -30,7 +30,7 @@ pub fn xxh3_64(data: &[u8]) -> u64 {
 
 /// Copy `data` to `out`, of the same size, and give its XXH3-64.
 ///
-/// `next` is what will be read after it: its first lines are asked for meanwhile, and never looked at here.
+/// `next` is what will be read after it: its first lines are asked for meanwhile (unless null).
 pub fn copied_xxh3_64(data: &[u8], out: &mut [u8], store: Store, next: *const u8) -> u64 {
     #[cfg(target_arch = "x86_64")]
     if avx2::takes(data)
@@ -95,8 +95,8 @@ mod avx2 {
     const STRIPE: usize = 64;
     /// Stripes between two scrambles.
     const STRIPES: usize = 16;
-    /// How far ahead of the loop memory is asked for.
-    const AHEAD: usize = 2048;
+    /// How far ahead of the loop memory is asked for: half a microsecond, a few times its latency.
+    const AHEAD: usize = 8192;
     const PRIME32: [u64; 3] = [0x9e37_79b1, 0x85eb_ca77, 0xc2b2_ae3d];
     const PRIME64: [u64; 5] = [
         0x9e37_79b1_85eb_ca87,
@@ -139,7 +139,8 @@ mod avx2 {
     }
 
     /// # Safety
-    /// AVX2; `takes(data)`; unless `STORE` is `NONE`, `out` is valid for writes of `data.len()` bytes, aligned to 32.
+    /// AVX2; `takes(data)`; unless `STORE` is `NONE`, `out` is valid for writes of `data.len()` bytes,
+    /// aligned to 32.
     #[target_feature(enable = "avx2")]
     pub unsafe fn digest<const STORE: u8>(data: &[u8], out: *mut u8, next: *const u8) -> u64 {
         let (input, size) = (data.as_ptr(), data.len());
@@ -166,6 +167,8 @@ mod avx2 {
                 let ahead = number * STRIPE + AHEAD;
                 let ahead = if ahead < size {
                     input.wrapping_add(ahead)
+                } else if next.is_null() {
+                    at
                 } else {
                     next.wrapping_add(ahead - size)
                 };

@@ -1,9 +1,9 @@
-//! What a trainer wants beside the tokens, from the lengths of a sequence's documents: positions, labels, loss
-//! masks, segment ids.
+//! What a trainer wants beside the tokens, from the lengths of a sequence's documents: positions, labels,
+//! loss masks, segment ids.
 //!
-//! A *segment* is a document's slot (its length rounded up to the padding multiple); the last one reaches to the
-//! end of the sequence. Pads go on counting the positions of their document, carry no loss and no label and
-//! belong to segment 0. A label is the next token of the same document; its last token has none. One
+//! A *segment* is a document's slot (its length rounded up to the padding multiple); the last one reaches to
+//! the end of the sequence. Pads go on counting the positions of their document, carry no loss and no label
+//! and belong to segment 0. A label is the next token of the same document; its last token has none. One
 //! pass, no branch per token; the writes are all that it costs.
 
 use std::ops::Range;
@@ -12,6 +12,9 @@ use crate::digest::{Store, copied_xxh3_64, xxh3_64};
 
 /// A token, position or label as the trainer's integer type.
 pub trait Index: Copy + Send {
+    /// Whether `copy_digest` is one pass.
+    const FUSED: bool = false;
+
     fn of(value: i32) -> Self;
 
     /// `out` becomes `tokens`.
@@ -30,6 +33,8 @@ pub trait Index: Copy + Send {
 }
 
 impl Index for i32 {
+    const FUSED: bool = true;
+
     fn of(value: i32) -> Self {
         value
     }
@@ -154,7 +159,8 @@ impl<'a, T: Index> Outputs<'a, T> {
             || self.loss_mask.is_some()
     }
 
-    /// Fill what goes with `[at, at + tokens.len())`: tokens of the sequence from `start` on, in reading order.
+    /// Fill what goes with `[at, at + tokens.len())`: tokens of the sequence from `start` on, in reading
+    /// order.
     ///
     /// `next` follows the last of them, where the caller knows it.
     pub fn fill(

@@ -1,9 +1,10 @@
-//! Host buffers for batches: anonymous mappings, aligned to 2 MiB, on huge pages where they can be had, reused.
+//! Host buffers for batches: anonymous mappings, aligned to 2 MiB, on huge pages where they can be had,
+//! reused.
 //!
 //! A buffer goes back to its pool when the last view of it is dropped, so that a batch that is still held is
-//! never written over; a new one is mapped only when none is free. First touches cost 0.1 to 0.25 us per KiB, more than
-//! the copies themselves: a reused buffer has none. Anonymous memory, because device runtimes cannot register
-//! file pages, and drivers' own pinned memory cannot take O_DIRECT reads.
+//! never written over; a new one is mapped only when none is free. First touches cost 0.1 to 0.25 us per KiB,
+//! more than the copies themselves: a reused buffer has none. Anonymous memory, because device runtimes
+//! cannot register file pages, and drivers' own pinned memory cannot take O_DIRECT reads.
 
 use std::collections::HashMap;
 use std::ffi::c_int;

@@ -22,6 +22,7 @@ mod packing;
 mod permutation;
 mod preparation;
 mod privacy;
+mod read_row;
 mod read_sequences;
 mod shard_file;
 mod shard_source;

@@ -1,8 +1,8 @@
 //! One open shard: where its record batches lie, and the small columns of a row.
 //!
 //! Nothing that a file says is believed before it is checked: flatbuffers are verified, every offset is held
-//! against the file, sizes against the number of rows. Opening reads the footer; a record batch's message is read when the
-//! batch is first used. Costs about 20 us and one mapping (or two descriptors, `direct`).
+//! against the file, sizes against the number of rows. Opening reads the footer; a record batch's message is
+//! read when the batch is first used. Costs about 20 us and one mapping (or two descriptors, `direct`).
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -275,8 +275,8 @@ impl Shard {
         Ok(bytes)
     }
 
-    /// The small columns of a row; bytes read. `documents`: its lengths and next tokens. `checksums`: with `documents`,
-    /// the row's checksum is compared; alone, only those of the tokens are read.
+    /// The small columns of a row; bytes read. `documents`: its lengths and next tokens. `checksums`: with
+    /// `documents`, the row's checksum is compared; alone, only those of the tokens are read.
     pub fn row(
         &self,
         row: u64,

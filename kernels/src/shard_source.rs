@@ -1,8 +1,8 @@
 //! The bytes of a shard file: mapped, read around the page cache, or fetched by a function.
 //!
-//! Mapped is the default and the fastest when the pages are cached. A file that is cut short while it is mapped
-//! raises SIGBUS in whoever touches the missing page (nothing can be done about that in user space without
-//! giving up the mapping); `direct` and fetched shards are read by calls and give an error instead.
+//! Mapped is the default and the fastest when the pages are cached. A file that is cut short while it is
+//! mapped raises SIGBUS in whoever touches the missing page (nothing can be done about that in user space
+//! without giving up the mapping); `direct` and fetched shards are read by calls and give an error instead.
 
 use std::fs::File;
 use std::ops::Range;
@@ -19,7 +19,8 @@ use crate::host_buffers::Mapping;
 
 /// O_DIRECT reads whole blocks of a device; 4 KiB suits all of them.
 const BLOCK: u64 = 4096;
-/// Larger reads are announced, exactly, instead of left to the read-ahead of the system, which goes beyond them.
+/// Larger reads are announced, exactly, instead of left to the read-ahead of the system, which goes beyond
+/// them.
 const ANNOUNCED: usize = 32 << 10;
 
 /// A read-only mapping of a whole file.
