@@ -28,7 +28,7 @@ from shards.sequence import OpenShard
 from shards.verify import Problem
 
 TEXT_COLUMNS = ["document_id", "source", "domain", "language", "text"]
-REMEDY = "these tokens are not its text's: delete the shard and run the mixture again"
+REMEDY = "delete the shard and its source's files in pools/, and run the mixture again"
 
 #: A shard of a run (path, name) as a local file.
 Fetch = Callable[[Run, str, str], AbstractContextManager[Path]]

@@ -26,7 +26,8 @@ from curate import storage
 from curate.reencode import Sample, reencode
 from curate.run_directory import Run, RunError
 from curate.sql import connect
-from shards.format import ShardError
+from shards.format import ShardError, ShardHeader
+from shards.reader import check_common
 from shards.verify import Problem, verify_shard
 from shards.verify_manifest import ManifestRows, manifest_rows, table_problems
 
@@ -96,6 +97,7 @@ def verify(
     watcher.starts("shards", sum(size for _, _, size in listed.values()))
     workers = workers or os.cpu_count() or 1
     started = time.monotonic()
+    headers: dict[str, ShardHeader] = {}
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[list[Problem]]] = deque()
         for rows in _units(run, stage, verdict):
@@ -106,12 +108,13 @@ def verify(
             totals.padding += rows.padding
             totals.bytes += rows.bytes
             chosen.offer(rows.span_rows)
-            waiting.append(pool.submit(_shard, run, rows, context_parallel, watcher.advance))
+            waiting.append(pool.submit(_shard, run, rows, context_parallel, watcher.advance, headers))
             if len(waiting) > workers:
                 verdict.problems += waiting.popleft().result()
         for future in waiting:
             verdict.problems += future.result()
     verdict.seconds = time.monotonic() - started
+    verdict.problems += _not_alike(headers)
     if stage is None:
         verdict.problems += _unlisted(run, listed)
     verdict.problems += _coverage(run, stage)
@@ -187,14 +190,37 @@ def _units(run: Run, stage: str | None, verdict: Verdict) -> Iterator[ManifestRo
 
 
 def _shard(
-    run: Run, rows: ManifestRows, context_parallel: int | None, advance: Callable[[int], None]
+    run: Run,
+    rows: ManifestRows,
+    context_parallel: int | None,
+    advance: Callable[[int], None],
+    headers: dict[str, ShardHeader],
 ) -> list[Problem]:
+    def keep(header: ShardHeader) -> None:
+        headers[rows.shard] = header
+
     try:
         with _fetched(run, rows.path, rows.shard) as path:
-            found = list(verify_shard(path, rows, context_parallel=context_parallel, advance=advance))
+            found = list(
+                verify_shard(
+                    path, rows, context_parallel=context_parallel, advance=advance, found_header=keep
+                )
+            )
     except ShardError as error:
         found = [Problem(rows.shard, str(error), "run the mixture again: its unit is made anew")]
     return found
+
+
+def _not_alike(headers: dict[str, ShardHeader]) -> Iterator[Problem]:
+    """Shards of a stage that cannot be in one batch: other tokenizers, pads, orders."""
+    first: dict[str, str] = {}
+    for name in sorted(headers):
+        one = first.setdefault(headers[name].stage, name)
+        try:
+            check_common(one, headers[one], name, headers[name])
+        except ShardError as error:
+            what, _, remedy = str(error).removeprefix(f"{name} ").partition(": ")
+            yield Problem(name, what, remedy)
 
 
 @contextmanager
@@ -246,7 +272,7 @@ def _coverage(run: Run, stage: str | None) -> Iterator[Problem]:
         if tokens is None:
             what = f"document {document} is in the shards, and not among the kept ones of manifest/documents"
         elif offset != ends:
-            gap = "is there twice" if offset < ends else "is missing"
+            gap = "are there twice" if offset < ends else "are missing"
             first, last = sorted((offset, ends))
             what = f"epoch {epoch} of document {document}: tokens {first} to {last - 1} {gap}"
         else:

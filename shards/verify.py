@@ -3,12 +3,16 @@
     file ─▶ size, XXH3-128 ─▶ footer ─▶ layout in the file ─▶ each record batch: rows, then its manifest rows
 
 Nothing is trusted that has not been checked: a wrong footer ends the look at a shard, since it says where all
-else lies. Each byte is read twice (as a file, then mapped) and hashed twice: some 4 GB/s a core from page
-cache. Memory: a 512 KiB buffer, and the boundaries of one record batch; tokens are only mapped.
+else lies. The file is mapped once and hashed twice, as a file and by tokens, at about half the speed of plain
+reads from page cache. Memory: the boundaries of one record batch; tokens are only mapped.
 """
 
 from __future__ import annotations
 
+import errno
+import mmap
+import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +21,7 @@ from typing import Any
 import curate_kernels
 import numpy as np
 import pyarrow as pa
+import xxhash
 
 from shards.format import (
     SLICE_ALIGNMENT,
@@ -29,9 +34,10 @@ from shards.format import (
 )
 from shards.verify_manifest import ManifestRows, batch_problems
 
-AGAIN = "fetch it again or rerun the write phase"
+AGAIN = "fetch it again, or delete it and rerun the write phase"
 
-_READ = 512 << 10  # stays in the second-level cache between read and hash
+_PIECE = 16 << 20
+_POPULATE_READ = 22 if sys.platform == "linux" else -1  # MADV_POPULATE_READ
 _MAGIC = b"ARROW1"
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
@@ -54,11 +60,13 @@ def verify_shard(
     *,
     context_parallel: int | None = None,
     advance: Callable[[int], None] = lambda _: None,
+    found_header: Callable[[ShardHeader], None] = lambda _: None,
 ) -> Iterator[Problem]:
     """What is wrong with the shard at `path`, of which the manifest says `rows`.
 
     With `context_parallel`, also whether that many ranks can each read their part of it. `advance` is told
-    bytes as they are done, the file's size in all unless it ends early.
+    bytes as they are done, the file's size in all unless it ends early; `found_header` gets what the shard
+    says of itself, to be held against that of others.
     """
     name = rows.shard
 
@@ -71,7 +79,12 @@ def verify_shard(
             way = "truncated" if size < rows.bytes else "longer than written"
             yield problem(f"{way}: {size:,} bytes, the manifest says {rows.bytes:,}")
             return
-        found = _file_checksum(path, lambda read: advance(read // 2))
+        if not size:
+            yield problem("it is empty")
+            return
+        with path.open("rb") as file:
+            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        found = _file_checksum(path, mapping, lambda read: advance(read // 2))
         if found != rows.checksum:
             yield problem(f"its bytes are not those written (checksum {found}, not {rows.checksum})")
         footer, footer_start = _footer(path, size)
@@ -89,29 +102,52 @@ def verify_shard(
         )
         return
     try:
-        with pa.memory_map(str(path)) as source:
-            base = source.read_buffer(8).address
-            source.seek(0)
-            reader: Any = pa.ipc.open_file(source)
-            header = read_header(reader.schema, name)
-            blocks = curate_kernels.footer_blocks(footer)
-            yield from _against_manifest(header, rows, context_parallel)
-            yield from _geometry(source, name, header, blocks, footer_start)
-            yield from _batches(base, reader, header, blocks, rows, advance)
+        whole = pa.py_buffer(mapping)
+        source = pa.BufferReader(whole)
+        reader: Any = pa.ipc.open_file(source)
+        header = read_header(reader.schema, name)
+        found_header(header)
+        blocks = curate_kernels.footer_blocks(footer)
+        yield from _against_manifest(header, rows, context_parallel)
+        yield from _geometry(source, name, header, blocks, footer_start)
+        yield from _batches(whole.address, reader, header, blocks, rows, advance)
     except ShardError as error:
         yield problem(str(error).removeprefix(f"{name}: "))
     except (pa.ArrowException, OSError, ValueError) as error:
         yield problem(f"no readable Arrow file: {error}")
 
 
-def _file_checksum(path: Path, advance: Callable[[int], None]) -> str:
-    """By reads, not by a mapping: a disk that fails is an error here, and a signal there."""
-    digest = curate_kernels.Checksum()
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(_READ):
-            digest.update(block)
-            advance(len(block))
-    return digest.digest()
+def _file_checksum(path: Path, mapping: mmap.mmap, advance: Callable[[int], None]) -> str:
+    """Of the mapped file; or by reads, where pages cannot be mapped ahead.
+
+    A disk that fails is an error in both; under a page that is merely touched it would end the process.
+    """
+    digest = xxhash.xxh3_128()
+    with path.open("rb", buffering=0) as file, memoryview(mapping) as view:
+        for start in range(0, len(view), _PIECE):
+            end = min(start + _PIECE, len(view))
+            if hasattr(os, "posix_fadvise"):  # the disk reads on while this piece is hashed
+                os.posix_fadvise(file.fileno(), end, 2 * _PIECE, os.POSIX_FADV_WILLNEED)
+            if _map_ahead(mapping, start, end):
+                digest.update(view[start:end])
+            else:
+                file.seek(start)
+                digest.update(file.read(end - start))
+            advance(end - start)
+    return f"xxh3_128:{digest.hexdigest()}"
+
+
+def _map_ahead(mapping: mmap.mmap, start: int, end: int) -> bool:
+    """Map whole pages of the file at once (Linux from 5.14); False where the system has no such call."""
+    try:
+        mapping.madvise(_POPULATE_READ, start, end - start)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise OSError(error.errno, f"bytes {start} to {end} cannot be read") from error
+        return False
+    except AttributeError:
+        return False
+    return True
 
 
 def _footer(path: Path, size: int) -> tuple[bytes, int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import random
 import re
 import shutil
 from collections.abc import Callable
@@ -136,6 +138,22 @@ def test_a_shard_that_is_gone_cut_or_longer_is_named(run: Path) -> None:
     assert named(found, shards[2].name, "longer than written")
 
 
+def test_an_empty_file_is_named_even_where_the_manifest_expects_it(run: Path) -> None:
+    edit(run, "shards", "256-00000", with_value("bytes", 0, 0))
+    (run / "shards" / SHARD).write_bytes(b"")
+    assert named(problems(run, sample=0), f"{SHARD}: it is empty")
+
+
+def test_without_pages_mapped_ahead_the_file_is_read(
+    finished: Finished, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a system that has no such call: the same answers, good and bad."""
+    monkeypatch.setattr("shards.verify._POPULATE_READ", 9999)
+    assert problems(finished.root, sample=0) == []
+    flip_bit(run / "shards" / SHARD, 5000)
+    assert named(problems(run, sample=0), f"{SHARD}: its bytes are not those written")
+
+
 def test_shards_that_changed_places_are_both_named(run: Path) -> None:
     one, other = sorted((run / "shards").glob("256-*"))[:2]
     data = one.read_bytes(), other.read_bytes()
@@ -215,6 +233,18 @@ def test_list_offsets_that_lead_nowhere_are_an_error_and_no_stray_read(run: Path
     assert named(problems(run), f"{SHARD}, record batch 0: damaged")
 
 
+def test_what_a_problem_says_to_do_mends_it(finished: Finished, run: Path) -> None:
+    shard, manifest = run / "shards" / SHARD, run / "manifest/spans/1K-00000.parquet"
+    flip_bit(shard, place(shard, "tokens", 5)[0])
+    edit(run, "spans", "1K-00000", with_value("epoch", 0, 77))
+    for problem in verify(open_run(str(run)), sample=0).problems:
+        assert "delete" in problem.remedy
+    shard.unlink()
+    manifest.unlink()
+    assert sorted(run_mixture(finished.mixture, run)["write"]) == ["1K-00000", "256-00000"]
+    assert problems(run) == []
+
+
 def test_a_file_that_no_manifest_lists_is_named(run: Path) -> None:
     shutil.copy(run / "shards" / SHARD, run / "shards" / "extra.arrow")
     assert problems(run, sample=0) == [
@@ -240,6 +270,27 @@ def test_a_wrong_token_under_right_checksums_is_found_by_its_text(finished: Fini
     assert found
     assert all(f"document {document.hex()}: token 17 is " in line for line in found)
     assert all("1 of " in line and " differ" in line for line in found)
+
+
+def test_shards_of_two_tokenizers_in_a_stage_are_named(run: Path) -> None:
+    """The other shard is whole, and the manifest knows it: only beside the first is it wrong."""
+    manifest = pq.read_table(run / "manifest/shards/256-00000.parquet")
+    assert len(manifest) > 1
+    path = run / manifest["path"][1].as_py()
+    name = OpenShard(path, "x").header.tokenizer
+    data = path.read_bytes().replace(name.encode(), name[::-1].encode())
+    path.write_bytes(data)
+    checksum = curate_kernels.Checksum()
+    checksum.update(data)
+    footer = data[-10 - int.from_bytes(data[-10:-6], "little") : -10]
+    rows = manifest.to_pylist()
+    rows[1]["checksum"] = checksum.digest()
+    rows[1]["footer_checksum"] = f"xxh3_64:{curate_kernels.xxh3_64(footer):016x}"
+    edit(run, "shards", "256-00000", lambda table: pa.Table.from_pylist(rows, table.schema))
+    found = [line for line in problems(run, sample=0) if line.startswith(path.name)]
+    assert len(found) == 1
+    assert f"has tokenizer '{name[::-1]}', but {rows[0]['shard']} has '{name}'" in found[0]
+    assert named(problems(run), path.name, f"tokenizer {name[::-1]} made it, here it is {name}")
 
 
 def test_a_text_that_is_gone_is_named(run: Path) -> None:
@@ -315,8 +366,8 @@ def test_missing_and_doubled_pieces_are_named(run: Path) -> None:
 
     edit(run, "spans", "256-00000", cut)
     found = problems(run, sample=0)
-    assert named(found, "stage 256: epoch", "is missing")
-    assert named(found, "stage 256: epoch", "is there twice")
+    assert named(found, "stage 256: epoch", "are missing")
+    assert named(found, "stage 256: epoch", "are there twice")
     assert named(found, "documents, and", "rows of spans")
 
 
@@ -472,6 +523,33 @@ def test_a_sequence_is_read_in_reading_order_whatever_its_layout(
             np.testing.assert_array_equal(left[number].tokens, right[number].tokens)
             moved += not np.array_equal(stored[number].values.to_numpy(), left[number].tokens)
         assert moved
+
+
+def test_no_damage_makes_the_look_fail_even_where_the_outer_checksums_are_right(tmp_path: Path) -> None:
+    """As from a writer that is broken, or hostile: what is not found is not fallen over either."""
+    options = {"layout": "zigzag_documents", "context_parallel": 2, "pad_documents_to": 4}
+    lengths = [5, 1000, 300, 70, 2000, 1024, 9] * 3
+    manifest = written(tmp_path, *corpus(lengths), sequence_length=1024, shard_tokens=1 << 20, **options)
+    (rows,) = manifest_rows(manifest.shards, manifest.sequences, manifest.spans)
+    path = tmp_path / rows.path
+    good = path.read_bytes()
+    footer = len(good) - 10 - int.from_bytes(good[-10:-6], "little")
+    message = good.find(b"\xff\xff\xff\xff", 16)
+    rng = random.Random(5)
+    noticed = 0
+    for _ in range(600):
+        data = bytearray(good)
+        low, high = rng.choice([(message, message + 1500), (footer, len(good) - 10), (0, footer)])
+        for _ in range(rng.choice([1, 1, 2, 5])):
+            at = rng.randrange(low, high)
+            data[at] = rng.choice([data[at] ^ (1 << rng.randrange(8)), 0, 127, 255])
+        path.write_bytes(data)
+        checksum = curate_kernels.Checksum()
+        checksum.update(bytes(data))
+        inner = f"xxh3_64:{curate_kernels.xxh3_64(bytes(data[footer:-10])):016x}"
+        listed = dataclasses.replace(rows, checksum=checksum.digest(), footer_checksum=inner)
+        noticed += bool(list(verify_shard(path, listed)))
+    assert noticed > 200
 
 
 def test_columns_that_are_no_shards_are_refused() -> None:
