@@ -25,25 +25,38 @@ from curate import storage
 from curate.storage import Published
 from mixtures.spec import Mixture, canonical
 
-#: Packages and modules whose code decides what a unit writes. What only shows results is left out.
+#: Packages whose code decides what a unit writes; and in them what only shows or reads what is finished.
 _CODE = ("curate", "tokenizer", "shards", "mixtures")
-_SHOWS_ONLY = (
-    "corpus/",
-    "executors/",
-    "classifiers/command.py",
-    "cli.py",
-    "explain.py",
-    "export_command.py",
-    "progress.py",
-    "reencode.py",
-    "rules_in_force.py",
-    "show_rules.py",
-    "sql.py",
-    "trace.py",
-    "trace_command.py",
-    "verify.py",
-    "verify_command.py",
-    "what_if.py",
+_READS_ONLY = (
+    "curate/corpus/",
+    "curate/executors/",
+    "curate/classifiers/command.py",
+    "curate/cli.py",
+    "curate/explain.py",
+    "curate/export_command.py",
+    "curate/progress.py",
+    "curate/reencode.py",
+    "curate/rules_in_force.py",
+    "curate/show_rules.py",
+    "curate/sql.py",
+    "curate/trace.py",
+    "curate/trace_command.py",
+    "curate/verify.py",
+    "curate/verify_command.py",
+    "curate/what_if.py",
+    "shards/balance.py",
+    "shards/batch.py",
+    "shards/cache.py",
+    "shards/catalog.py",
+    "shards/export/",
+    "shards/host_memory.py",
+    "shards/loader.py",
+    "shards/mixing.py",
+    "shards/pool_packing.py",
+    "shards/reader.py",
+    "shards/sequence.py",
+    "shards/torch.py",
+    "shards/verify",
 )
 
 
@@ -215,9 +228,7 @@ def code_version() -> str:
             # Recipes are configuration: they enter a fingerprint as the parts that a phase reads.
             if package == "mixtures" and path.suffix == ".yaml":
                 continue
-            if package == "shards" and name.startswith("export/"):
-                continue  # reads what is finished
-            if not (package == "curate" and name.startswith(_SHOWS_ONLY)):
+            if not f"{package}/{name}".startswith(_READS_ONLY):
                 digest.update(f"{package}/{name}".encode() + path.read_bytes())
     module = Path(str(curate_kernels.__file__))
     libraries = [module] if module.suffix == ".so" else sorted(module.parent.glob("*.so"))
