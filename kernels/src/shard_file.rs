@@ -15,12 +15,15 @@ use pyo3::types::PyBytes;
 
 use crate::digest::{CHECKSUM_TOKENS, row_checksum, xxh3_64};
 use crate::shard_source::{Scratch, Source};
+
 const MAGIC: &[u8; 6] = b"ARROW1";
 /// Buffers and nodes of the columns of a shard, depth first (`shards/format.py`).
 const BUFFERS: usize = 40;
 const NODES: usize = 21;
 /// A footer or a message larger than this is not one of ours.
 const METADATA: u64 = 256 << 20;
+/// Of a message's metadata, what can hold anything but the zeros that align the body.
+const MESSAGE: u64 = 16 << 10;
 
 /// What the header says about the rows.
 #[derive(Clone, Copy)]
@@ -175,8 +178,9 @@ impl Shard {
         if !(8..=METADATA).contains(&metadata) {
             return Err("its message has no sensible length".to_owned());
         }
-        let mut bytes = vec![0; metadata as usize];
-        self.source.read(offset..start, &mut bytes)?;
+        let message = metadata.min(MESSAGE);
+        let mut bytes = vec![0; message as usize];
+        self.source.read(offset..offset + message, &mut bytes)?;
         let (prefix, message) = bytes.split_at(8);
         if prefix[..4] != [0xff; 4] || prefix[4..] != (metadata as u32 - 8).to_le_bytes() {
             return Err("its message does not begin as one".to_owned());
