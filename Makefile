@@ -1,11 +1,11 @@
 # make run     from a fresh machine to packed shards: environment, kernels, sample corpus, run, summary
 # make test    everything that is tested, Rust and Python
 #
-# setup data run test fuzz lint bench report clean; `make bench NAME=end_to_end`; `make run MIXTURE=... WORKERS=...`
+# setup data run test fuzz lint bench report verify clean; `make bench NAME=end_to_end`; `make run MIXTURE=... WORKERS=...`
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: run test fuzz setup data lint bench report clean
+.PHONY: run test fuzz setup data lint bench report verify clean
 
 PYTHON ?= python3
 MIXTURE ?= mixtures/v4.yaml
@@ -106,6 +106,10 @@ bench: setup
 
 report: setup
 	$(BIN)/curate report runs/$(basename $(notdir $(MIXTURE)))
+
+# For a nightly build: fails, and says what is wrong, unless the shards are what the run wrote.
+verify: setup
+	$(BIN)/curate verify runs/$(basename $(notdir $(MIXTURE)))
 
 clean:
 	rm -rf $(VENV) runs build kernels/target .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -285,6 +285,13 @@ class Loader:
             for problem in wrong_checksums(reader.fs, reader.root, reader.shards)
         ]
 
+    def close(self) -> None:
+        """Wait for the batch that is being read ahead, and let go of it; the loader can still be used."""
+        self._in_process()
+        self._executor.shutdown(cancel_futures=True)
+        self._coming.clear()
+        self._executor = _reading_thread()
+
     @property
     def memory(self) -> HostMemory:
         """The pool that batches lie in."""
@@ -428,10 +435,10 @@ class Loader:
             return
         self._lock = threading.Lock()
         self._coming: dict[int, Future[Batch]] = {}
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="shards")  # starts its thread when used
+        self._executor: ThreadPoolExecutor = _reading_thread()
         limit, register, unregister, device = self._memory_options
         self._memory = HostMemory(limit, register=register, unregister=unregister, device=device)
-        self._readers = []
+        self._readers: list[StageReader] = []
         for url, stage in zip(self._urls.values(), self._stages, strict=True):
             fs, _ = fsspec.core.url_to_fs(url)
             cache = None
@@ -479,6 +486,10 @@ class Loader:
     def _choose(what: str, value: str, choices: Sequence[str]) -> None:
         if value not in choices:
             raise ValueError(f"{what} {value!r} is not one of {', '.join(choices)}")
+
+
+def _reading_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="shards")  # starts its thread when it is used
 
 
 def _batch_sequences(sequences: int | None, tokens: int | None, length: int) -> int:

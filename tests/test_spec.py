@@ -548,6 +548,7 @@ def test_line_rules_are_named_alone_in_a_list_or_with_languages_and_once() -> No
     assert problem.endswith("the text 'refindweb' is not a choice; did you mean 'refinedweb'?")
 
 
+@pytest.mark.usefixtures("folder")
 def test_rules_are_names_or_paths_of_yaml_files() -> None:
     place = "    language: {min_score: 0.65}"
     named = load(changed(place, "    rules: [math, own/my rules.yaml]")).sources["web"].rules
