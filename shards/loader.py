@@ -72,6 +72,9 @@ class Loader:
     ((64, 4096), dtype('int64'))
     """
 
+    _executor: ThreadPoolExecutor
+    _readers: list[StageReader]
+
     def __init__(
         self,
         url: str | Mapping[str, str],
@@ -435,10 +438,10 @@ class Loader:
             return
         self._lock = threading.Lock()
         self._coming: dict[int, Future[Batch]] = {}
-        self._executor: ThreadPoolExecutor = _reading_thread()
+        self._executor = _reading_thread()
         limit, register, unregister, device = self._memory_options
         self._memory = HostMemory(limit, register=register, unregister=unregister, device=device)
-        self._readers: list[StageReader] = []
+        self._readers = []
         for url, stage in zip(self._urls.values(), self._stages, strict=True):
             fs, _ = fsspec.core.url_to_fs(url)
             cache = None
