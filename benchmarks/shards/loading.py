@@ -1,7 +1,7 @@
 """Loading from the page cache on one core: random 4K sequences, and batches of a million tokens.
 
-All sides hand out the same tokens in batches of 4 MiB (256 sequences of 4K, or one of 1M), each in its own
-random order. Ours is the loader as a trainer uses it, with what the row says: checksums of all that is read
+All sides hand out the same tokens in batches of 1,024 sequences of 4K (of V4's 18,432, a rank's part on 18) or of
+one of 1M, each in its own random order. Ours is the loader as a trainer uses it, with what the row says: checksums of all that is read
 compared or not; tokens alone, or positions and boundary tables too. The floor is memcpy in the same process:
 batches of the same size out of a mapped file of the same tokens, into as many buffers as ours fills. Targets:
 1 million sequences a second and the rate of NumPy's memory map; 0.8 of memcpy at a million tokens, positions
@@ -26,7 +26,8 @@ PEERS = {
     "mds": "MosaicML StreamingDataset[i]",
     "litdata": "LitData TokensLoader",
 }
-BATCH_TOKENS = 1 << 20
+MILLION = 1 << 20
+BATCH = 1024  # sequences of 4K
 ON_TWO_CORES = ("tokens", "positions and tables")
 
 
@@ -36,7 +37,7 @@ def run(data: dict[int, Data], *, quick: bool, rounds: int, core: int) -> list[R
 
 
 def _at(data: Data, seconds: float, rounds: int, core: int) -> list[Row]:
-    batch = BATCH_TOKENS // data.length
+    batch = 1 if data.length == MILLION else BATCH
     options = ["--batch", batch, "--seconds", seconds]
     sides = {"ours": [sys.executable, "-m", "benchmarks.shards.loading_ours", data.run, data.array, *options]}
     for peer in PEERS:
@@ -58,7 +59,7 @@ def _at(data: Data, seconds: float, rounds: int, core: int) -> list[Row]:
 
 def _row(data: Data, batch: int, work: str, ours: Measured, peer: str | None, theirs: Measured | None) -> Row:
     """Sequences a second at 4K; at a million tokens the bytes of all that is handed out."""
-    million, filled = data.length == BATCH_TOKENS, planes(work)
+    million, filled = data.length == MILLION, planes(work)
     scale = 4 * data.length * filled / 1e9 if million else 1.0
     target, target_of = None, "ours"
     if million and work.startswith("positions"):
