@@ -2,10 +2,10 @@
 
 All sides hand out the same tokens in batches of 1,024 sequences of 4K (V4's 18,432 over 18 ranks) or of one
 of 1M, each in its own random order. Ours is the loader as a trainer uses it, with what the row says:
-checksums of all that is read compared or not; tokens alone, or positions and boundary tables too. The floor is
-memcpy in the same process: batches of the same size out of a mapped file of the same tokens, into as many buffers as
-ours fills. Targets: 1 million sequences a second and the rate of NumPy's memory map; 0.8 of memcpy at a
-million tokens, positions and tables included.
+checksums of all that is read compared or not; tokens alone, or positions and boundary tables too. The floor
+is memcpy in the same process: batches of the same size out of a mapped file of the same tokens, into as
+many buffers as ours fills. Targets: 1 million sequences a second and the rate of NumPy's memory map; 0.8 of
+memcpy at a million tokens, positions and tables included.
 """
 
 from __future__ import annotations
