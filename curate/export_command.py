@@ -7,17 +7,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from curate import storage
-from curate.progress import size
-from curate.run_directory import Run, RunError, open_run
-from shards.export.stage import Stage
-from shards.format import ShardError
+
+if TYPE_CHECKING:
+    from curate.run_directory import Run
+    from shards.export.stage import Stage
 
 console = Console()
 
@@ -65,6 +65,7 @@ def megatron(
     curate export megatron runs/v4 --stage 4K -o megatron/v4-4k
     curate export megatron runs/v4 --stage 1M -o megatron/v4-1m --packed
     """
+    from curate.run_directory import RunError, open_run
     from shards.export.megatron import export_megatron
 
     run = open_run(run_directory)
@@ -121,6 +122,7 @@ def mds(run_directory: str, stage: str, force: bool, as_json: bool, output: str)
     \b
     curate export mds runs/v4 --stage 4K -o mds/v4-4k
     """
+    from curate.run_directory import open_run
     from shards.export.mds import export_mds
 
     run = open_run(run_directory)
@@ -141,12 +143,17 @@ def _say(line: str) -> None:
 
 
 def _rate(count: int, seconds: float) -> str:
+    from curate.progress import size
+
     return f"{size(count)} in {seconds:.1f} s, {size(count / max(seconds, 1e-9))}/s"
 
 
 @contextmanager
 def _shard_errors() -> Iterator[None]:
     """Errors of the shards and their readers are for people too."""
+    from curate.run_directory import RunError
+    from shards.format import ShardError
+
     try:
         yield
     except (ShardError, ValueError) as error:
@@ -162,6 +169,7 @@ def _open(run: Run, stage: str) -> Stage:
 def _eod(run: Run) -> int:
     """Id of the end-of-text token of the run's tokenizer, whether or not the mixture ends documents in it."""
     from curate.phases.tokenize import tokenizer_of
+    from curate.run_directory import RunError
 
     preset = run.mixture.tokenizer.preset
     eos = tokenizer_of(preset, False, True).special.eos
@@ -174,6 +182,8 @@ def _eod(run: Run) -> int:
 
 def _place(prefix: str) -> tuple[str, str]:
     """Folder and file name of a prefix."""
+    from curate.run_directory import RunError
+
     folder, slash, name = prefix.rpartition("/")
     if not name:
         raise RunError(f"{prefix}: give the beginning of the files' names, not a folder, e.g. {prefix}4k")
@@ -189,6 +199,8 @@ def _files(
     folder: str, taken: Sequence[str], force: bool
 ) -> Iterator[Callable[[str], AbstractContextManager[BinaryIO]]]:
     """Opens files to publish in a folder; if the block fails, those that are complete go too."""
+    from curate.run_directory import RunError
+
     if taken and not force:
         raise RunError(
             f"{storage.join(folder, taken[0])}: is there already: choose another -o, or give --force"
@@ -215,14 +227,11 @@ def _files(
 @contextmanager
 def _watch(stage: Stage, quiet: bool) -> Iterator[tuple[Callable[[int], None], Callable[[], float]]]:
     """What to call with the tokens that are done, and the seconds since the beginning."""
+    from curate.progress import rate_columns, size
+
     begin = time.monotonic()
     bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        *rate_columns(),
         console=console,
         transient=True,
         disable=quiet or not console.is_terminal,

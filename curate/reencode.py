@@ -7,10 +7,9 @@ the sequences that hold its pieces. What encodes is what encoded: `curate.phases
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import curate_kernels
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate import storage
+from curate.local_shard import local_shard
 from curate.phases.tokenize import encode, verified_tokenizer
 from curate.run_directory import Run
 from shards.format import ShardError
@@ -29,9 +29,6 @@ from shards.verify import Problem
 
 TEXT_COLUMNS = ["document_id", "source", "domain", "language", "text"]
 REMEDY = "delete the shard and its source's files in pools/, and run the mixture again"
-
-#: A shard of a run (path, name) as a local file.
-Fetch = Callable[[Run, str, str], AbstractContextManager[Path]]
 
 
 class Sample:
@@ -81,8 +78,11 @@ class Encoded:
     problems: list[Problem] = field(default_factory=list)
 
 
-def reencode(run: Run, sample: Sample, fetch: Fetch) -> Encoded:
-    """Encode the texts of a sample and compare every piece of them in every stage and epoch."""
+def reencode(run: Run, sample: Sample, paths: Mapping[str, str]) -> Encoded:
+    """Encode the texts of a sample and compare every piece of them in every stage and epoch.
+
+    `paths` are where the manifest has the shards, by their names.
+    """
     result = Encoded()
     spans = sample.finish()
     if spans is None:
@@ -112,11 +112,10 @@ def reencode(run: Run, sample: Sample, fetch: Fetch) -> Encoded:
     for span in spans.to_pylist():
         by_shard[span["shard"]].append(span)
     compared = set()
-    paths = _paths(run)
     for name in sorted(by_shard):
         with ExitStack() as stack:
             try:
-                shard = OpenShard(stack.enter_context(fetch(run, paths[name], name)), name)
+                shard = OpenShard(stack.enter_context(local_shard(run, paths[name], name)), name)
             except (ShardError, OSError):
                 continue  # the look at the shards has named it
             if shard.header.tokenizer != tokenizer.fingerprint:
@@ -197,12 +196,3 @@ def texts_of(run: Run, ids: list[bytes]) -> pa.Table | None:
         if parts
         else pa.table({name: pa.array([], pa.string()) for name in TEXT_COLUMNS})
     )
-
-
-def _paths(run: Run) -> dict[str, str]:
-    table = pa.concat_tables(
-        storage.read_table(run.url(f"manifest/shards/{file}"), columns=["shard", "path"])
-        for file in storage.list_files(run.url("manifest/shards"))
-        if file.endswith(".parquet")
-    )
-    return dict(zip(table["shard"].to_pylist(), table["path"].to_pylist(), strict=True))

@@ -34,6 +34,7 @@ _READS_ONLY = (
     "curate/cli.py",
     "curate/explain.py",
     "curate/export_command.py",
+    "curate/local_shard.py",
     "curate/progress.py",
     "curate/reencode.py",
     "curate/rules_in_force.py",

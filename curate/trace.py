@@ -6,17 +6,13 @@ Costs one sequence of one shard, one row group of `documents/`, and the encoding
 from __future__ import annotations
 
 import difflib
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curate import storage
 from curate.explain import Story, story_of
+from curate.local_shard import local_shard
 from curate.phases.tokenize import encode, tokenizer_of
 from curate.reencode import texts_of
 from curate.run_directory import Run, RunError
@@ -87,7 +83,8 @@ def trace(run: Run, place: str) -> Trace:
     wanted, number, offset = parse(place)
     name, path = _find(run, wanted)
     try:
-        with _opened(run, path, name) as shard:
+        with local_shard(run, path, name) as file:
+            shard = OpenShard(file, name)
             header = shard.header
             try:
                 sequence = shard[number]
@@ -153,21 +150,6 @@ def _find(run: Run, wanted: str) -> tuple[str, str]:
             f"no shard {wanted!r} in this run of {len(every)}" + (f"; nearest: {near[0]}" if near else "")
         )
     return found[0][0], found[0][1]
-
-
-@contextmanager
-def _opened(run: Run, path: str, name: str) -> Iterator[OpenShard]:
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts or "://" in path:
-        raise ShardError(f"{name}: the manifest puts it at {path!r}, outside of the run directory")
-    url = run.url(path)
-    if storage.is_local(url):
-        yield OpenShard(Path(url.removeprefix("file://")), name)
-        return
-    filesystem, remote = storage.filesystem(url)
-    with tempfile.TemporaryDirectory(prefix="trace-") as folder:
-        filesystem.get_file(remote, f"{folder}/shard")
-        yield OpenShard(Path(folder) / "shard", name)
 
 
 def _in_text(run: Run, tokenizer: Tokenizer, document_id: bytes, position: int) -> InText | None:

@@ -9,20 +9,19 @@ units, and what DuckDB sorts (it spills). A shard of a bucket is fetched, looked
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import duckdb
 import pyarrow as pa
 
 from curate import storage
+from curate.local_shard import local_shard
 from curate.reencode import Sample, reencode
 from curate.run_directory import Run, RunError
 from curate.sql import connect
@@ -120,7 +119,7 @@ def verify(
     verdict.problems += _coverage(run, stage)
     if sample:
         watcher.starts("texts", 0)
-        encoded = reencode(run, chosen, _fetched)
+        encoded = reencode(run, chosen, {name: path for name, (_, path, _) in listed.items()})
         verdict.problems += encoded.problems
         verdict.documents_encoded, verdict.tokens_encoded = encoded.documents, encoded.tokens
     return verdict
@@ -200,14 +199,15 @@ def _shard(
         headers[rows.shard] = header
 
     try:
-        with _fetched(run, rows.path, rows.shard) as path:
+        with local_shard(run, rows.path, rows.shard) as path:
             found = list(
                 verify_shard(
                     path, rows, context_parallel=context_parallel, advance=advance, found_header=keep
                 )
             )
     except ShardError as error:
-        found = [Problem(rows.shard, str(error), "run the mixture again: its unit is made anew")]
+        what = str(error).removeprefix(f"{rows.shard}: ")
+        found = [Problem(rows.shard, what, "run the mixture again: its unit is made anew")]
     return found
 
 
@@ -221,29 +221,6 @@ def _not_alike(headers: dict[str, ShardHeader]) -> Iterator[Problem]:
         except ShardError as error:
             what, _, remedy = str(error).removeprefix(f"{name} ").partition(": ")
             yield Problem(name, what, remedy)
-
-
-@contextmanager
-def _fetched(run: Run, path: str, name: str) -> Iterator[Path]:
-    """A shard as a local file; what was fetched for it goes away again.
-
-    Raises ShardError for a path that leads out of the run directory, and for a file that is not there.
-    """
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts or "://" in path:
-        raise ShardError(f"the manifest puts it at {path!r}, outside of the run directory")
-    url = run.url(path)
-    if storage.is_local(url):
-        yield Path(url.removeprefix("file://"))
-        return
-    filesystem, remote = storage.filesystem(url)
-    with tempfile.TemporaryDirectory(prefix="verify-") as folder:
-        target = Path(folder) / name.replace("/", "_")
-        try:
-            filesystem.get_file(remote, str(target))
-        except FileNotFoundError as error:
-            raise ShardError("the manifest lists it, and there is no such file") from error
-        yield target
 
 
 def _unlisted(run: Run, listed: dict[str, tuple[str, str, int]]) -> Iterator[Problem]:

@@ -130,8 +130,13 @@ def _read_file(fs: Any, name: str) -> pa.Table:
     return table
 
 
-def _relative(path: str) -> str:
+def leads_out(path: str) -> bool:
+    """Whether a path of the manifest is not one inside the run directory."""
     parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts or "://" in path:
+    return parts.is_absolute() or ".." in parts.parts or "://" in path
+
+
+def _relative(path: str) -> str:
+    if leads_out(path):
         raise ShardError(f"{path}: a shard's path is relative to the run directory and stays inside it")
-    return str(parts)
+    return str(PurePosixPath(path))

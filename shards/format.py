@@ -28,6 +28,16 @@ SLICE_ALIGNMENT = 512
 Layout = Literal["contiguous", "zigzag", "zigzag_documents"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
+#: Lists with one entry per document piece of the sequence.
+PER_DOCUMENT = (
+    "document_lengths",
+    "padded_lengths",
+    "document_ids",
+    "document_offsets",
+    "source_ids",
+    "epochs",
+)
+
 #: Names of the schema metadata that the format defines begin with this.
 PREFIX = "curate."
 

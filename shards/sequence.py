@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from shards.format import ShardError, ShardHeader, read_header
+from shards.format import PER_DOCUMENT, ShardError, ShardHeader, read_header
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,7 @@ class OpenShard:
         batch = self._batch(place)
         if row >= batch.num_rows:
             raise IndexError(number)
-        lists = {
-            name: batch[name][row].values
-            for name in (
-                "document_lengths",
-                "padded_lengths",
-                "document_ids",
-                "document_offsets",
-                "source_ids",
-                "epochs",
-            )
-        }
+        lists = {name: batch[name][row].values for name in PER_DOCUMENT}
         slots = lists["padded_lengths"].to_numpy().astype(np.int64)
         lengths = lists["document_lengths"].to_numpy().astype(np.int64)
         starts = np.cumsum(slots) - slots

@@ -16,24 +16,29 @@ def wrong_checksums(fs: Any, root: str, shards: StageShards) -> list[str]:
     for name, path, size, expected in zip(
         shards.names, shards.paths, shards.bytes, shards.checksums, strict=True
     ):
-        if not expected.startswith("xxh3_128:"):
-            problems.append(f"{name}: no way to check {expected!r}: only xxh3_128 is known")
-            continue
-        checksum = curate_kernels.Checksum()
         try:
-            check_size(name, int(fs.size(f"{root}/{path}")), size)
-            with fs.open(f"{root}/{path}", "rb") as file:
-                while data := file.read(8 << 20):
-                    checksum.update(data)
+            check_file(fs, f"{root}/{path}", name, size, expected)
         except FileNotFoundError:
             problems.append(f"{name}: no file {path} in the run directory: fetch it or rerun the write phase")
-            continue
         except (ShardError, OSError) as error:
             problems.append(str(error))
-            continue
-        if checksum.digest() != expected:
-            problems.append(f"{name}: checksum {checksum.digest()}, the manifest says {expected}")
     return problems
+
+
+def check_file(fs: Any, file: str, name: str, size: int, checksum: str) -> None:
+    """Raise ShardError unless a file has the size and checksum that the manifest gives."""
+    if not checksum.startswith("xxh3_128:"):
+        raise ShardError(f"{name}: no way to check {checksum!r}: only xxh3_128 is known")
+    check_size(name, int(fs.size(file)), size)
+    found = curate_kernels.Checksum()
+    with fs.open(file, "rb") as source:
+        while data := source.read(8 << 20):
+            found.update(data)
+    if found.digest() != checksum:
+        raise ShardError(
+            f"{name}: checksum {found.digest()}, the manifest says {checksum}: "
+            "fetch it again or rerun the write phase"
+        )
 
 
 def check_size(name: str, found: int, expected: int) -> None:

@@ -15,6 +15,7 @@ use pyo3::types::PyDict;
 
 use crate::arrow::{numbers, to_python};
 use crate::expand::{Documents, Index, Outputs};
+use crate::layout;
 
 /// `document_lengths`, checked: the lengths of the documents of each sequence.
 struct Lengths {
@@ -26,15 +27,7 @@ struct Lengths {
 
 impl Lengths {
     fn new(lengths: &Bound<'_, PyAny>, width: i64, multiple: i64) -> PyResult<Self> {
-        let width = i32::try_from(width)
-            .ok()
-            .filter(|&width| width > 0)
-            .ok_or_else(|| {
-                PyValueError::new_err(format!(
-                    "sequence_length {width} is not in 1..={}",
-                    i32::MAX
-                ))
-            })?;
+        let width = layout::width(width)?;
         let multiple = i32::try_from(multiple)
             .ok()
             .filter(|multiple| (1..=width).contains(multiple))

@@ -17,7 +17,8 @@ use flatbuffers::FlatBufferBuilder;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use xxhash_rust::xxh3::xxh3_64;
+
+use crate::digest::xxh3_64;
 
 const MAGIC: &[u8; 6] = b"ARROW1";
 const CONTINUATION: [u8; 4] = [0xff; 4];

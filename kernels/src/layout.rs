@@ -18,8 +18,7 @@ use pyo3::prelude::*;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 use crate::arrow::{numbers, to_python};
-use crate::digest;
-use crate::digest::{CHECKSUM_TOKENS, bytes_of, row_checksum};
+use crate::digest::{self, CHECKSUM_TOKENS, bytes_of, row_checksum};
 use crate::stored_order::StoredOrder;
 
 /// A column without nulls.
@@ -74,7 +73,8 @@ fn plane_buffer(rows: usize, width: usize) -> PyResult<(Vec<i32>, usize)> {
     Ok((out, tokens))
 }
 
-fn width(sequence_length: i64) -> PyResult<i32> {
+/// A sequence length that Arrow's lists can have.
+pub fn width(sequence_length: i64) -> PyResult<i32> {
     match i32::try_from(sequence_length) {
         Ok(width) if width > 0 => Ok(width),
         _ => Err(PyValueError::new_err(format!(
@@ -153,7 +153,10 @@ impl Plan {
     /// Rows of `width` tokens in stored order, and what goes with them.
     fn gather(&self, rows: usize, width: usize, options: &Options) -> PyResult<Rows> {
         let (mut tokens, _) = plane_buffer(rows, width)?;
-        let mut out = Rows::default();
+        let mut out = Rows {
+            next_bounds: vec![0],
+            ..Rows::default()
+        };
         let order = self.order();
         let mut pieces = order.as_slice();
         let (mut starts, mut lengths, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
@@ -223,9 +226,6 @@ impl Rows {
         scratch: &mut Vec<i32>,
         options: &Options,
     ) -> PyResult<()> {
-        if self.next_bounds.is_empty() {
-            self.next_bounds.push(0);
-        }
         let next_from = self.next_tokens.len();
         if options.order != StoredOrder::Contiguous {
             scratch.clear();
@@ -265,7 +265,6 @@ fn fixed_lists<T: ArrowPrimitiveType>(values: Vec<T::Native>, width: usize) -> P
 }
 
 fn lists(bounds: Vec<i32>, values: Vec<i32>) -> PyResult<ArrayRef> {
-    let bounds = if bounds.is_empty() { vec![0] } else { bounds };
     let item = Arc::new(Field::new("item", DataType::Int32, true));
     let values = Arc::new(Int32Array::from(values));
     ListArray::try_new(item, OffsetBuffer::new(bounds.into()), values, None)

@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, Int32Array, Int64Array, ListArray};
+use arrow_array::{ArrayRef, Int32Array, Int64Array, ListArray};
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field};
 use pyo3::buffer::PyBuffer;
@@ -16,6 +16,7 @@ use crate::arrow::to_python;
 use crate::digest::{Store, fence};
 use crate::expand::{Index, Outputs};
 use crate::host_buffers::{HostBuffer, Number, Writing};
+use crate::layout;
 use crate::read_row::{Ahead, Wanted, Worker};
 use crate::shard_file::{Row, Shard, ShardFile};
 use crate::stored_order::StoredOrder;
@@ -175,15 +176,7 @@ fn read_sequences<'py>(
     segment_ids: Option<PyRef<'py, HostBuffer>>,
     loss_mask: Option<PyRef<'py, HostBuffer>>,
 ) -> PyResult<(Option<Bound<'py, PyAny>>, u64, u64)> {
-    let width = i32::try_from(sequence_length)
-        .ok()
-        .filter(|&width| width > 0)
-        .ok_or_else(|| {
-            PyValueError::new_err(format!(
-                "sequence_length {sequence_length} is not in 1..={}",
-                i32::MAX
-            ))
-        })? as usize;
+    let width = layout::width(sequence_length)? as usize;
     let order = StoredOrder::new(layout, stored_for, width).map_err(PyValueError::new_err)?;
     let wanted = Wanted {
         order,
@@ -307,7 +300,6 @@ fn squared_lengths<'py>(
         })
         .map_err(|error: String| PyValueError::new_err(error))?;
     let sums: ArrayRef = Arc::new(Int64Array::from(sums));
-    debug_assert_eq!(sums.len(), sequences.rows.len());
     Ok((to_python(py, &sums)?, read))
 }
 

@@ -21,32 +21,18 @@ import curate_kernels
 import fsspec
 import numpy as np
 import pyarrow as pa
-import xxhash
 from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 
 from shards.catalog import read_stage
-from shards.format import ShardError, ShardHeader, read_header
+from shards.format import PER_DOCUMENT, ShardError, ShardHeader, read_header
 from shards.reader import check_common
-from shards.verify_files import check_size
+from shards.verify_files import check_file, check_size
 
 #: Tokens that are gathered at a time: 64 MiB.
 CHUNK_TOKENS = 16 << 20
 
-#: Bytes under the checksum at a time.
-_CHECKED_BYTES = 64 << 20
-
 Ints = NDArray[np.int64]
-
-#: Lists with one entry per document piece.
-_PER_PIECE = (
-    "document_lengths",
-    "padded_lengths",
-    "document_ids",
-    "document_offsets",
-    "source_ids",
-    "epochs",
-)
 
 
 @dataclass(frozen=True)
@@ -170,10 +156,13 @@ def open_group(stage: Stage, number: int) -> Iterator[Group]:
 def _read(shards: list[tuple[ShardFile, Path]]) -> Group:
     planes: list[pa.Array] = []
     plane, plane_start, counts = [], [], []
-    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in _PER_PIECE}
+    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in PER_DOCUMENT}
     for shard, path in shards:
+        try:
+            check_file(LocalFileSystem(), str(path), shard.name, shard.bytes, shard.checksum)
+        except ShardError as error:
+            raise ShardError(f"{error}; nothing was exported") from error
         source = pa.memory_map(str(path))
-        _verify(shard, source)
         try:
             reader = pa.ipc.open_file(source)
             header = read_header(reader.schema, shard.name)
@@ -189,7 +178,7 @@ def _read(shards: list[tuple[ShardFile, Path]]) -> Group:
             plane.append(np.full(batch.num_rows, len(planes), np.int32))
             plane_start.append(np.arange(batch.num_rows, dtype=np.int64) * header.sequence_length)
             planes.append(batch["tokens"].flatten())
-            for name in _PER_PIECE:
+            for name in PER_DOCUMENT:
                 columns[name].append(_values(batch[name]))
     per_row = np.concatenate(counts)
     bounds = np.concatenate([[0], np.cumsum(per_row)])
@@ -218,22 +207,6 @@ def _read(shards: list[tuple[ShardFile, Path]]) -> Group:
     )
 
 
-def _verify(shard: ShardFile, source: pa.MemoryMappedFile) -> None:
-    """Raise ShardError unless the file is the one that the manifest lists."""
-    if not shard.checksum.startswith("xxh3_128:"):
-        raise ShardError(f"{shard.name}: no way to check {shard.checksum!r}: only xxh3_128 is known")
-    check_size(shard.name, source.size(), shard.bytes)
-    digest = xxhash.xxh3_128()
-    while len(block := source.read_buffer(_CHECKED_BYTES)):
-        digest.update(memoryview(block))
-    source.seek(0)
-    if (found := f"xxh3_128:{digest.hexdigest()}") != shard.checksum:
-        raise ShardError(
-            f"{shard.name}: checksum {found}, the manifest says {shard.checksum}: "
-            "fetch it again or rerun the write phase; nothing was exported"
-        )
-
-
 def _values(lists: pa.ListArray) -> NDArray[Any]:
     """Entries of a list column, one after the other; ids as [entries, 16] bytes."""
     values = lists.flatten()
@@ -248,7 +221,7 @@ def _values(lists: pa.ListArray) -> NDArray[Any]:
 
 def _checked_counts(batch: pa.RecordBatch, header: ShardHeader, name: str) -> Ints:
     """Pieces of each row of a batch whose lists describe sequences; raises ShardError for any other."""
-    lists = [batch[column] for column in _PER_PIECE]
+    lists = [batch[column] for column in PER_DOCUMENT]
     if any(column.null_count or column.flatten().null_count for column in [batch["tokens"], *lists]):
         raise ShardError(f"{name}: a record batch holds nulls")
     counts: Ints = lists[0].value_lengths().to_numpy().astype(np.int64)
